@@ -1,0 +1,1 @@
+"""Chooses, configures, starts and stops the real things."""

@@ -1,0 +1,163 @@
+"""`pumpwatch doctor`: is everything the hub leans on as it should be, and if not, what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import typer
+
+from pumpwatch.app.commands.options import AsJson, ConfigFile, DataDirOption
+from pumpwatch.app.datadir import DataDir
+from pumpwatch.app.output import Exit, emit, plain_errors, table
+from pumpwatch.app.settings import Settings, load_settings
+from pumpwatch.domain.errors import PumpwatchError
+from pumpwatch.stores.ledger import SqlLedger
+
+WAL_RESET_FIXED = (3, 51, 3)
+LOW_DISK_SHARE = 0.10
+OLD_BUILD_S = 1_750_000_000
+"""2025-06-15: a clock before this is certainly wrong."""
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    name: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+
+
+def doctor(
+    config: ConfigFile = None, data_dir: DataDirOption = None, as_json: AsJson = False
+) -> None:
+    """Check settings, broker, stores, disk and clock; exit code 3 for warnings, 1 for failures."""
+    with plain_errors():
+        settings = load_settings(config, {} if data_dir is None else {"data_dir": data_dir})
+        checks = list(examine(settings))
+    if as_json:
+        emit([asdict(check) for check in checks])
+    else:
+        table(
+            ["check", "verdict", "found", "remedy"],
+            [[c.name, c.verdict, c.found, c.remedy] for c in checks],
+            "nothing to check",
+        )
+    verdicts = {check.verdict for check in checks}
+    if Verdict.FAILED in verdicts:
+        raise typer.Exit(Exit.FAILED)
+    if Verdict.WARNING in verdicts:
+        raise typer.Exit(Exit.DEGRADED)
+
+
+def examine(settings: Settings, now_s: Callable[[], float] = time.time) -> Iterator[Check]:
+    """All checks, in the order in which a person would look."""
+    yield _clock(now_s())
+    yield _directory(settings.data_dir)
+    yield _disk(settings.data_dir)
+    yield _sqlite(sqlite3.sqlite_version_info)
+    yield _ledger(settings.data_dir)
+    yield _broker(settings)
+    yield _web(settings)
+
+
+def _clock(now_s: float) -> Check:
+    if now_s < OLD_BUILD_S:
+        moment = time.strftime("%Y-%m-%d", time.gmtime(now_s))
+        return Check("clock", Verdict.FAILED, moment, "set the clock; keep it right with NTP")
+    return Check("clock", Verdict.OK, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_s)))
+
+
+def _directory(path: Path) -> Check:
+    try:
+        purpose = DataDir(path).purpose()
+    except PumpwatchError as error:
+        return Check("data directory", Verdict.FAILED, error.problem, error.remedy)
+    if purpose is None:
+        return Check("data directory", Verdict.OK, f"{path} is new; serve will make it")
+    if not os.access(path, os.W_OK):
+        return Check("data directory", Verdict.FAILED, f"{path} is read-only", "give write access")
+    if purpose != "live":
+        remedy = "serve refuses it; give another with --data-dir"
+        return Check("data directory", Verdict.WARNING, f"{path} holds {purpose} data", remedy)
+    return Check("data directory", Verdict.OK, f"{path} holds live data")
+
+
+def _disk(path: Path) -> Check:
+    place = next(p for p in (path, *path.absolute().parents) if p.exists())
+    usage = shutil.disk_usage(place)
+    found = f"{usage.free / 1e9:.1f} GB free of {usage.total / 1e9:.1f}"
+    if usage.free < LOW_DISK_SHARE * usage.total:
+        return Check("disk", Verdict.WARNING, found, "make room, or move the data directory")
+    return Check("disk", Verdict.OK, found)
+
+
+def _sqlite(version: tuple[int, ...]) -> Check:
+    text = ".".join(map(str, version))
+    if version < WAL_RESET_FIXED:
+        return Check(
+            "SQLite",
+            Verdict.OK,
+            f"{text}, before the fix of the WAL-reset fault (3.51.3)",
+            "nothing to do: each file has one writing and checkpointing connection",
+        )
+    return Check("SQLite", Verdict.OK, text)
+
+
+def _ledger(path: Path) -> Check:
+    directory = DataDir(path)
+    if not (path / "core.db").exists():
+        return Check("ledger", Verdict.OK, "not there yet; serve will make it")
+    try:
+        ledger = SqlLedger(directory.core_url)
+        sites, held = ledger.sites(), ledger.held()
+        ledger.close()
+    except PumpwatchError as error:
+        return Check("ledger", Verdict.FAILED, error.problem, error.remedy)
+    if held:
+        remedy = "look at them with: pumpwatch sites list"
+        return Check("ledger", Verdict.WARNING, f"{len(held)} sites wait for approval", remedy)
+    return Check("ledger", Verdict.OK, f"{len(sites)} sites")
+
+
+def _broker(settings: Settings) -> Check:
+    broker = settings.broker
+    if broker.embedded:
+        program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+        return Check("broker", Verdict.OK, f"embedded: {program or 'amqtt (for small fleets)'}")
+    address = f"{broker.host}:{broker.port}"
+    try:
+        with socket.create_connection((broker.host, broker.port), timeout=3):
+            return Check("broker", Verdict.OK, f"{address} accepts connections")
+    except OSError as error:
+        return Check(
+            "broker",
+            Verdict.FAILED,
+            f"{address}: {error.strerror or error}",
+            "start it, or correct broker.host and broker.port",
+        )
+
+
+def _web(settings: Settings) -> Check:
+    host = settings.web.host
+    if host in ("127.0.0.1", "::1", "localhost"):
+        return Check("web", Verdict.OK, f"{host}:{settings.web.port}, this machine only")
+    return Check(
+        "web",
+        Verdict.WARNING,
+        f"listens on {host} and there are no accounts yet",
+        "put it behind a proxy that asks who comes, or use 127.0.0.1",
+    )

@@ -1,0 +1,114 @@
+"""The folder that holds all state: whose it is, and that only one hub uses it at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from pumpwatch.domain.errors import PumpwatchError
+
+Purpose = Literal["live", "demo", "recording"]
+
+_MARK = "purpose"
+_LOCK = "hub.lock"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """The whole file or none, though the power fails meanwhile."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with beside.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+class DataDir:
+    """Paths inside one data directory. Demo data, recordings and real data never share one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def inbox(self) -> Path:
+        return self.path / "inbox.db"
+
+    @property
+    def core_url(self) -> str:
+        return f"sqlite:///{self.path / 'core.db'}"
+
+    @property
+    def series(self) -> Path:
+        return self.path / "series.db"
+
+    @property
+    def models(self) -> Path:
+        return self.path / "models"
+
+    @property
+    def broker(self) -> Path:
+        return self.path / "broker"
+
+    @property
+    def agents(self) -> Path:
+        return self.path / "agents"
+
+    def purpose(self) -> Purpose | None:
+        """What this directory was made for; None when it is new."""
+        mark = self.path / _MARK
+        if not mark.is_file():
+            return None
+        text = mark.read_text().strip()
+        if text not in ("live", "demo", "recording"):
+            raise PumpwatchError(f"{mark} says {text!r}", "restore it from a backup")
+        return text  # type: ignore[return-value]
+
+    def claim(self, purpose: Purpose) -> None:
+        """Make the directory, or make sure that it was made for the same purpose."""
+        if self.path.exists() and not self.path.is_dir():
+            raise PumpwatchError(f"{self.path} is a file", "give a directory with --data-dir")
+        found = self.purpose()
+        if found is not None and found != purpose:
+            raise PumpwatchError(
+                f"{self.path} holds {found} data, not {purpose} data",
+                "give another directory with --data-dir",
+            )
+        if found is None and self.inbox.exists():
+            raise PumpwatchError(
+                f"{self.path} holds data of an unknown purpose", "give another directory"
+            )
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o750)
+        if found is None:
+            write_whole(self.path / _MARK, f"{purpose}\n")
+
+    def clear(self) -> None:
+        """Empty the directory of all but its purpose and its lock. Only for whoever holds the lock."""
+        for entry in self.path.iterdir():
+            if entry.name in (_MARK, _LOCK):
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory for one hub; a second one is refused with the first one's process id."""
+        with (self.path / _LOCK).open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.seek(0)
+                raise PumpwatchError(
+                    f"another hub (process {lock.read().strip() or 'unknown'}) uses {self.path}",
+                    "stop it, or give another directory with --data-dir",
+                ) from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield

@@ -1,0 +1,358 @@
+"""The hub, assembled: the one place where stores, transports and services are chosen and joined."""
+
+from __future__ import annotations
+
+import gc
+import ssl
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from threading import RLock
+
+from pumpwatch.alerting.i18n import translator
+from pumpwatch.alerting.policy import Policy, Route
+from pumpwatch.app.datadir import DataDir, write_whole
+from pumpwatch.app.settings import Settings
+from pumpwatch.app.worker import Worker
+from pumpwatch.diagnosis.assessor import SiteAssessor
+from pumpwatch.diagnosis.forest import FitRequest, SiteModel
+from pumpwatch.diagnosis.settings import DiagnosisSettings
+from pumpwatch.domain.clock import Clock
+from pumpwatch.domain.errors import InvalidInput
+from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.messages import Birth
+from pumpwatch.domain.ports import DoorOutcome, HubStatus, Notifier
+from pumpwatch.domain.sites import LogEntry, Site, SiteMode
+from pumpwatch.services.alerts import AlertService
+from pumpwatch.services.assess import AssessService
+from pumpwatch.services.ingest import Door
+from pumpwatch.services.live import LiveFeed
+from pumpwatch.services.notify import NotifyMachine
+from pumpwatch.services.queries import Queries
+from pumpwatch.services.record import Recorder
+from pumpwatch.services.train import Trainer
+from pumpwatch.stores.inbox import SqliteInbox
+from pumpwatch.stores.ledger import SqlLedger
+from pumpwatch.stores.series_sqlite import SqliteSeries
+from pumpwatch.stores.shelf import FileShelf
+from pumpwatch.transports.mqtt import HubClient, IngestLoop
+from pumpwatch.transports.wire import decode, inspect
+
+REST_S = 0.05
+TICK_S = 1.0
+TEND_S = 2.0
+CHECKPOINT_S = 5.0
+PRUNE_S = 600.0
+GC_THRESHOLDS = (50_000, 20, 50)
+"""A burst of messages makes many short-lived objects and no cycles: the collector need not look at
+each few hundred of them (1 us of 8 a message)."""
+
+
+@dataclass
+class Stores:
+    """The files of one data directory, open."""
+
+    inbox: SqliteInbox
+    ledger: SqlLedger
+    series: SqliteSeries
+    shelf: FileShelf
+
+    def close(self) -> None:
+        self.inbox.close()
+        self.series.close()
+        self.ledger.close()
+
+
+def open_stores(directory: DataDir) -> Stores:
+    """Open, and where it is new create, everything a hub keeps.
+
+    An inbox that was lost and made anew counts on behind what its consumers have seen.
+    """
+    stores = Stores(
+        SqliteInbox(directory.inbox),
+        SqlLedger(directory.core_url),
+        SqliteSeries(directory.series),
+        FileShelf(directory.models),
+    )
+    seen = stores.ledger.positions().values()
+    stores.inbox.continue_after(max([stores.series.position(), *seen]))
+    return stores
+
+
+class Hub:
+    """One process that receives, keeps, judges and tells. `start` begins all threads, `stop` ends them.
+
+    ``clock`` is the time of everything the hub says; delays of threads run on the machine's own.
+    ``tenants`` are those it listens to (all by default).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        directory: DataDir,
+        clock: Clock,
+        notifiers: Sequence[Notifier],
+        *,
+        broker_host: str | None = None,
+        broker_port: int | None = None,
+        tenants: Sequence[str] = ("+",),
+    ) -> None:
+        self.clock, self.settings = clock, settings
+        self.stores = open_stores(directory)
+        self.feed = LiveFeed()
+        self._started_ms = clock.now_ms()
+        self._alert_lock = RLock()
+        self._diagnosis = DiagnosisSettings(
+            partner_comparison=settings.diagnosis.partner_comparison
+        )
+        policy = Policy(tuple(Route(n.name) for n in notifiers))
+        ledger, inbox = self.stores.ledger, self.stores.inbox
+
+        self.door = Door(inbox, inspect, self._known_sites)
+        self._changes_seen, _ = ledger.changed_since(0)
+        self._known: frozenset[SiteKey] = frozenset(ledger.sites())
+        broker = settings.broker
+        self.client = HubClient(
+            broker_host or broker.host,
+            broker_port or broker.port,
+            install_id=_install_id(directory.path),
+            clock=clock,
+            tenants=tenants,
+            username=broker.username,
+            password=broker.password.get_secret_value() if broker.password else None,
+            tls=_tls(settings),
+        )
+        self.ingest = IngestLoop(self.client, self.door, clock, self._hear)
+        self.trainer = Trainer(self.stores.shelf, workers=settings.training.workers)
+        self.recorder = Recorder(inbox=inbox, sites=ledger, store=self.stores.series, decode=decode)
+        self.assess = AssessService(
+            inbox=inbox,
+            alerts=ledger,
+            sites=ledger,
+            decode=decode,
+            make_assessor=self._make_assessor,
+            policy=policy,
+            alert_lock=self._alert_lock,
+            feed=self.feed,
+            now_ms=self._started_ms,
+        )
+        self.alerts = AlertService(ledger, ledger, clock, policy, self._alert_lock)
+        self.notify = NotifyMachine(
+            owed=ledger,
+            alerts=ledger,
+            sites=ledger,
+            notifiers=notifiers,
+            policy=policy,
+            tr=translator(settings.notify.language),
+            random=Random(),  # noqa: S311 - spreads retries, guards nothing
+            url=self._alert_url,
+        )
+        self.queries = Queries(ledger, ledger, self.stores.series, clock, self)
+        self._workers = [
+            Worker("assess", self._assess),
+            Worker("record", self._record),
+            Worker("notify", self._notify),
+            Worker("tend", self._tend),
+        ]
+        self.telling = True
+        """Whether what is owed is sent; the demo tells nobody of its history before its page is open."""
+        self._outcomes: deque[DoorOutcome] = deque()
+        self._refresh_at_s = 0.0
+        self._checkpoint_at_s = 0.0
+        self._tick_at_s = 0.0
+        self._prune_at_s = time.monotonic() + PRUNE_S
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        gc.set_threshold(*GC_THRESHOLDS)
+        self.client.start()
+        self.ingest.start()
+        for worker in self._workers:
+            worker.start()
+
+    def stop(self) -> None:
+        """End in the order of the street, so that what was received is judged and written down."""
+        self.ingest.stop()
+        self.client.stop()
+        ended = {worker.name: worker.stop() for worker in self._workers}
+        try:  # what a worker still has in hand is its own; the inbox has it all
+            if ended["tend"]:
+                self._settle_births()
+            if ended["assess"]:
+                self.assess.settle(self.clock.now_ms())
+        finally:
+            self.trainer.close()
+            self.feed.close()
+            self.stores.close()
+
+    def caught_up(self) -> bool:
+        """Whether every consumer has seen all that is in the inbox."""
+        last = self.stores.inbox.last_id()
+        return self.assess.position >= last and self.stores.series.position() >= last
+
+    # -- what pages ask ------------------------------------------------------------------------
+
+    def status(self) -> HubStatus:
+        """Health as ages, and one line for everything that is wrong now."""
+        health = self.door.health()
+        last = self.stores.inbox.last_id()
+        return HubStatus(
+            now_ms=self.clock.now_ms(),
+            started_ms=self._started_ms,
+            broker_connected=self.client.connected,
+            last_message_ms=health.last_message_ms,
+            last_commit_ms=health.last_commit_ms,
+            last_assess_ms=self.assess.last_assess_ms,
+            last_series_write_ms=self.recorder.last_write_ms,
+            last_notification_ms=self.notify.last_notification_ms,
+            inbox_lag={
+                "assess": max(0, last - self.assess.position),
+                "series": self.recorder.lag(),
+            },
+            counters={
+                **health.counters,
+                **self.client.counters,
+                **self.ingest.counters,
+                **self.recorder.values,
+                **{n: v for n, v in self.assess.counters.items() if n != "held"},
+                "models_fitted": self.trainer.counters.fitted,
+                "models_failed": self.trainer.counters.failed,
+            },
+            problems=self._problems(),
+        )
+
+    def _problems(self) -> list[str]:
+        lines = [self.client.problem, self.ingest.problem, self.recorder.last_error]
+        lines += [f"{w.name}: {w.failing}" for w in self._workers if w.failing]
+        lines += [
+            f"{key} is not being judged ({why}): restart the hub; if it comes again, report it"
+            for key, why in self.assess.failed.items()
+        ]
+        lines += [self.door.clock_problem, *self.door.rivals(self.clock.now_ms())]
+        return [line for line in lines if line]
+
+    # -- the workers' steps --------------------------------------------------------------------
+
+    def _assess(self) -> float:
+        now_ms, mono_s = self.clock.now_ms(), time.monotonic()
+        if mono_s >= self._refresh_at_s:
+            self.assess.refresh(now_ms)
+            self._refresh_at_s = mono_s + TEND_S
+        if mono_s >= self._checkpoint_at_s:
+            self.assess.checkpoint(now_ms)
+            self._checkpoint_at_s = mono_s + CHECKPOINT_S
+        for key, model, effective_ms in self.trainer.collect():
+            self.assess.install(key, model, effective_ms)
+        if self.assess.step(now_ms):
+            return 0
+        if mono_s >= self._tick_at_s:
+            self.assess.tick(now_ms)
+            self._tick_at_s = mono_s + TICK_S
+        return REST_S
+
+    def _record(self) -> float:
+        return 0 if self.recorder.step(self.clock.now_ms()) else REST_S
+
+    def _notify(self) -> float:
+        if self.telling:
+            self.notify.step(self.clock.now_ms())
+        return REST_S * 4
+
+    def _tend(self) -> float:
+        """What is due now and then: births and unknown sites, news of sites, forgetting the inbox."""
+        ledger = self.stores.ledger
+        newest, changed = ledger.changed_since(self._changes_seen)
+        if changed:
+            self._known, self._changes_seen = frozenset(ledger.sites()), newest
+        for key in changed:
+            self.feed.publish("site", key._asdict())
+        self._settle_births()
+        if time.monotonic() >= self._prune_at_s:
+            self._prune_at_s = time.monotonic() + PRUNE_S
+            # a site that is approved meanwhile is held up by the one or by the other
+            safe = min(self.recorder.safe_position(), self.assess.safe_position())
+            self.stores.inbox.prune(safe)
+        return TEND_S
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _alert_url(self, alert_id: str) -> str:
+        base = self.settings.notify.base_url.rstrip("/")
+        return f"{base}/alerts/{alert_id}" if base else ""
+
+    def _known_sites(self) -> frozenset[SiteKey]:
+        return self._known
+
+    def _hear(self, outcome: DoorOutcome) -> None:
+        """In the writer's thread: the ledger is not made to wait there, only what matters is kept."""
+        if outcome.births or outcome.held:
+            self._outcomes.append(outcome)
+
+    def _settle_births(self) -> None:
+        """Write down who was born and which unknown sites wait, for all outcomes so far."""
+        ledger, now_ms = self.stores.ledger, self.clock.now_ms()
+        births: dict[SiteKey, Birth] = {}
+        held: Counter[SiteKey] = Counter()
+        while self._outcomes:
+            outcome = self._outcomes.popleft()
+            births.update({birth.key: birth for birth in outcome.births})
+            held.update(outcome.held)
+        for told in births.values():
+            ledger.put_birth(told, now_ms)
+        for key in held.keys() | (births.keys() - self._known):
+            birth = births.get(key)
+            # a will announces nothing: what was announced before it stays
+            ledger.hold(key, now_ms, held[key], birth if birth and birth.online else None)
+            self.feed.publish("site", key._asdict())
+
+    def _make_assessor(
+        self, key: SiteKey, site: Site, log: Sequence[LogEntry], state: bytes | None
+    ) -> SiteAssessor:
+        waits = site.mode is not SiteMode.LIVE
+        assessor = SiteAssessor(
+            key,
+            site,
+            fit=self.trainer.fit_now if waits else self._fit_later,
+            settings=self._diagnosis,
+            log=log,
+            state=state,
+        )
+        for at_ms in self._effective_times(key):
+            loaded = self.trainer.load(key, at_ms)
+            if loaded is not None and state is not None:
+                assessor.install(*loaded)
+        return assessor
+
+    def _effective_times(self, key: SiteKey) -> list[int]:
+        return sorted(effective_ms for _, effective_ms, _ in self.stores.shelf.cards(key))
+
+    def _fit_later(self, request: FitRequest) -> SiteModel | None:
+        self.trainer.submit(request)
+        return None
+
+
+def _install_id(path: Path) -> str:
+    """A name for this installation: two hubs with one MQTT client id throw each other out."""
+    file = path / "install_id"
+    if not file.is_file():
+        write_whole(file, uuid.uuid4().hex[:12] + "\n")
+    return file.read_text().strip()
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    broker = settings.broker
+    if not broker.tls:
+        return None
+    try:
+        return ssl.create_default_context(cafile=broker.ca_file)
+    except OSError as error:
+        raise InvalidInput(
+            "broker.ca_file",
+            f"{broker.ca_file} cannot be used ({error.strerror or error})",
+            "give the PEM file of the authority that signed the broker's certificate",
+        ) from None

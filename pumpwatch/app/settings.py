@@ -1,0 +1,208 @@
+"""Everything that can be set, with its unit, its default and its bounds, in one place.
+
+Command line > environment (``PUMPWATCH_…``, nested with ``__``) > secrets directory > file
+(``pumpwatch.toml``) > default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from pumpwatch.domain.errors import InvalidInput, PumpwatchError
+
+DEFAULT_FILE = Path("pumpwatch.toml")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BrokerSettings(_Section):
+    """The MQTT broker. ``embedded`` starts a private one on loopback."""
+
+    host: str = Field("127.0.0.1", description="name or address of the broker")
+    port: int = Field(1883, ge=1, le=65535, description="TCP port of the broker")
+    embedded: bool = Field(False, description="start a private broker on loopback")
+    username: str | None = Field(None, description="user name, if the broker asks for one")
+    password: SecretStr | None = Field(
+        None, description="password; better in the secrets directory"
+    )
+    tls: bool = Field(False, description="speak TLS")
+    ca_file: Path | None = Field(None, description="certificate authority that signed the broker")
+
+
+class WebSettings(_Section):
+    """The pages and the JSON API."""
+
+    host: str = Field(
+        "127.0.0.1", description="address to listen on; loopback until accounts exist"
+    )
+    port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 takes a free one")
+    language: Literal["ja", "en"] = Field(
+        "ja", description="language where the visitor states none"
+    )
+
+
+class WebhookSettings(_Section):
+    """A signed webhook that is told of every alert."""
+
+    url: str = Field(description="https address that takes the POST")
+    secret: SecretStr = Field(description="whsec_ and 24 to 64 bytes in base64; signs the body")
+    old_secret: SecretStr | None = Field(None, description="still signed with during a rotation")
+    private_hosts: list[str] = Field([], description="hosts that may have a private address")
+    allow_loopback: bool = Field(False, description="allow this machine, also over http")
+    timeout_s: float = Field(10, gt=0, le=60, description="one attempt may take this long")
+
+
+class NotifySettings(_Section):
+    """Who is told."""
+
+    console: bool = Field(True, description="print alerts on the hub's own terminal")
+    language: Literal["ja", "en"] = Field("ja", description="language of notifications")
+    base_url: str = Field("", description="address of the pages, for links in notifications")
+    webhook: WebhookSettings | None = None
+
+
+class TrainingSettings(_Section):
+    """How models are fitted."""
+
+    workers: int = Field(1, ge=1, le=64, description="worker processes that fit models")
+
+
+class DiagnosisOptions(_Section):
+    """What a town may turn off; thresholds per site belong to tuning."""
+
+    partner_comparison: bool = Field(
+        True, description="compare the pumps of one station with each other (see docs/patents.md)"
+    )
+
+
+class Settings(BaseSettings):
+    """The settings of one hub."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix="PUMPWATCH_",
+        env_nested_delimiter="__",
+        secrets_dir=None,
+    )
+
+    data_dir: Path = Field(Path("pumpwatch-data"), description="where all state lives")
+    log_format: Literal["auto", "text", "json"] = Field(
+        "auto", description="auto: text on a terminal, JSON lines elsewhere"
+    )
+    broker: BrokerSettings = BrokerSettings()
+    web: WebSettings = WebSettings()
+    notify: NotifySettings = NotifySettings()
+    training: TrainingSettings = TrainingSettings()
+    diagnosis: DiagnosisOptions = DiagnosisOptions()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = TomlConfigSettingsSource(settings_cls, cls.model_config.get("toml_file"))
+        return init_settings, env_settings, file_secret_settings, file
+
+
+def load_settings(file: Path | None = None, overrides: dict[str, Any] | None = None) -> Settings:
+    """Read the settings from all their sources.
+
+    ``overrides`` come from the command line, nested like the file. A key nobody knows, or a value
+    out of its bounds, raises `InvalidInput` that names the key and what it may be.
+    """
+    if file is not None and not file.is_file():
+        raise PumpwatchError(f"there is no settings file {file}", "check the path of --config")
+    toml_file = file or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+    secrets_dir = os.environ.get("PUMPWATCH_SECRETS_DIR")
+    if secrets_dir is not None and not Path(secrets_dir).is_dir():
+        raise PumpwatchError(
+            f"there is no secrets directory {secrets_dir}", "correct PUMPWATCH_SECRETS_DIR"
+        )
+    _refuse_unknown_environment()
+
+    class _FromFiles(Settings):
+        model_config = SettingsConfigDict(toml_file=toml_file, secrets_dir=secrets_dir)
+
+    try:
+        values = _FromFiles(**(overrides or {}))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(str(toml_file), f"is not TOML: {error}", "correct that line") from None
+    except SettingsError as error:
+        raise InvalidInput(
+            "environment",
+            str(error),
+            "write a section as JSON, or one variable a key, e.g. PUMPWATCH_BROKER__PORT",
+        ) from None
+    except ValidationError as error:
+        raise _explain(error, toml_file) from None
+    return values
+
+
+def _explain(error: ValidationError, file: Path | None) -> InvalidInput:
+    """The first problem as one line: which key, what is wrong, what it may be."""
+    problem = error.errors()[0]
+    path = [str(p) for p in problem["loc"]]
+    where = f" (in {file})" if file else ""
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(path[-1], _keys_beside(path), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "see `pumpwatch config show`"
+        return InvalidInput(".".join(path), f"there is no such setting{where}", hint)
+    return InvalidInput(
+        ".".join(path), f"{problem['msg'].lower()}{where}", "see `pumpwatch config show`"
+    )
+
+
+def _keys_beside(path: list[str]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for part in path[:-1]:
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)
+
+
+_OTHER_VARIABLES = {
+    "PUMPWATCH_DEBUG",
+    "PUMPWATCH_SECRETS_DIR",
+    "PUMPWATCH_FORBID_SKIPS",
+    "PUMPWATCH_DEV_DATA",
+}
+
+
+def _refuse_unknown_environment() -> None:
+    """A misspelt variable would be ignored in silence by the library."""
+    for name in os.environ:
+        if not name.startswith("PUMPWATCH_") or name.startswith("PUMPWATCH_EDGE_"):
+            continue
+        if name in _OTHER_VARIABLES:
+            continue
+        first = name.removeprefix("PUMPWATCH_").split("__")[0].lower()
+        if first not in Settings.model_fields:
+            near = difflib.get_close_matches(first, Settings.model_fields, n=1)
+            hint = f"did you mean PUMPWATCH_{near[0].upper()}?" if near else "unset it"
+            raise InvalidInput(name, "there is no such setting", hint)
+
+
+def redacted(settings: Settings) -> dict[str, Any]:
+    """All values as JSON-able data; secrets show as stars."""
+    return settings.model_dump(mode="json")

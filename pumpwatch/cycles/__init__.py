@@ -1,0 +1,1 @@
+"""What the pump did, from what the sensor saw: samples, cycles, features."""

@@ -1,0 +1,1 @@
+"""Opinions: gates, rules, references, change detection, the forest, causes."""

@@ -1,0 +1,378 @@
+"""One site's diagnosis, live and in a backtest alike: rows in, findings and cycles out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from pumpwatch.cycles.cutter import CycleCutter
+from pumpwatch.cycles.features import cycle_rows, measure, significant
+from pumpwatch.cycles.phases import PhaseRules
+from pumpwatch.diagnosis.calendar import HalfDays
+from pumpwatch.diagnosis.charts import Chart, CountChart
+from pumpwatch.diagnosis.episodes import Sign
+from pumpwatch.diagnosis.events import Turns, events_of
+from pumpwatch.diagnosis.forest import SiteModel
+from pumpwatch.diagnosis.gates import WetGate, visited
+from pumpwatch.diagnosis.halfday import Value, summarise
+from pumpwatch.diagnosis.judge import FEATURE_OF, Judge
+from pumpwatch.diagnosis.learning import apply_log, keep, set_references
+from pumpwatch.diagnosis.partners import others_stronger_too, others_weak
+from pumpwatch.diagnosis.present import PresentFacts
+from pumpwatch.diagnosis.references import Line
+from pumpwatch.diagnosis.seen import Seen, see
+from pumpwatch.diagnosis.settings import DiagnosisSettings, effects
+from pumpwatch.diagnosis.state import AssessorState
+from pumpwatch.diagnosis.steps import accept_step
+from pumpwatch.diagnosis.strangeness import Fit, Strangeness, vector
+from pumpwatch.domain.alerts import Finding, Json, Kind, Phase, Severity, iso_utc
+from pumpwatch.domain.cycles import CycleRow
+from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.samples import Chunk, Edge
+from pumpwatch.domain.sites import LogEntry, LogKind, Site
+
+DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What one call found: findings in order of time, and the cycles that became final."""
+
+    findings: list[Finding]
+    cycles: list[CycleRow]
+
+
+class SiteAssessor:
+    """Assesses one site. ``state`` goes on where an earlier one stopped, with nothing lost or repeated."""
+
+    def __init__(
+        self,
+        key: SiteKey,
+        site: Site,
+        *,
+        fit: Fit,
+        settings: DiagnosisSettings | None = None,
+        log: Sequence[LogEntry] = (),
+        state: bytes | None = None,
+    ) -> None:
+        self.key, self._site = key, site
+        self._set = settings or DiagnosisSettings()
+        self._s = msgspec.msgpack.decode(state, type=AssessorState) if state else AssessorState()
+        rules = PhaseRules(
+            gap_s=2.5 * (site.sample_s or 60.0),
+            ceiling_m=site.inlet_level_m if site.inlet_level_m is not None else math.inf,
+        )
+        self._cutter = CycleCutter(rules, self._s.cutter or None)
+        self._present = PresentFacts(key, site, None, self._s.present)
+        self._strangeness = Strangeness(key, fit, self._s.strangeness, self._set)
+        self._judge = Judge(key, site, self._s, self._set)
+        self._calendar = HalfDays(site.timezone)
+        self._gauge = site.has_rain is not False
+        self._log = sorted(log, key=lambda e: e.t_ms)
+        self._found: list[Finding] = []
+
+    # -- the outside -------------------------------------------------------------------------
+
+    def feed(self, chunk: Chunk, edges: Sequence[Edge] = ()) -> Assessment:
+        """Take rows and edges; return what they show."""
+        facts = self._present.feed(chunk, edges)
+        self._found, due = list(facts), list(facts)
+        self._follow_clock()
+        cycles = self._cutter.feed(chunk, edges)
+        flows = measure(cycles, self._site.area_m2)
+        for cycle in see(cycles, flows):
+            while due and due[0].t_ms <= cycle.final_ms:
+                self._mind(due.pop(0))
+            self._advance(cycle.final_ms)
+            self._take(cycle)
+        for fact in due:
+            self._mind(fact)
+        if len(chunk):
+            self._advance(self._cutter.last_ms)
+        rows = cycle_rows(cycles, flows, self._site.area_m2)
+        return Assessment(sorted(self._found, key=lambda f: f.t_ms), rows)
+
+    def tick(self, now_ms: int) -> Assessment:
+        """What absence alone tells by ``now_ms``."""
+        facts = self._present.tick(now_ms)
+        for fact in facts:
+            self._mind(fact)
+        return Assessment(list(facts), [])
+
+    def add_log(self, entry: LogEntry) -> None:
+        """People did something at the station: an overhaul sets references anew, and so on."""
+        self._log = sorted([*self._log, entry], key=lambda e: e.t_ms)
+
+    def install(self, model: SiteModel, effective_ms: int) -> None:
+        """Use ``model`` from ``effective_ms`` on. A restored assessor is given its models again."""
+        self._strangeness.install(model, effective_ms)
+
+    def snapshot(self) -> bytes:
+        """Everything remembered, small enough to keep with every checkpoint."""
+        self._s.cutter = self._cutter.snapshot()
+        self._s.present = self._present.state
+        return msgspec.msgpack.encode(self._s)
+
+    def _follow_clock(self) -> None:
+        """A clock that was set back begins a new record; what was learnt stays."""
+        now_ms = self._present.state.row_ms
+        if now_ms is None or now_ms >= self._cutter.last_ms or self._s.first_ms is None:
+            return
+        s = self._s
+        self._cutter = CycleCutter(self._cutter.rules)
+        s.half, s.half_from_ms, s.half_to_ms = self._calendar.of(now_ms)
+        s.cycles.clear()
+        s.turns, s.gate = Turns(), WetGate()
+
+    # -- cycles ------------------------------------------------------------------------------
+
+    def _mind(self, fact: Finding) -> None:
+        """While the level cannot be believed, no cycle is judged by it."""
+        if fact.fault[0] in ("frozen_level", "sensor_failed"):
+            if fact.phase == Phase.RESOLVED:
+                self._s.blind.discard(fact.cause)
+            else:
+                self._s.blind.add(fact.cause)
+
+    def _take(self, c: Seen) -> None:
+        s = self._s
+        if s.blind or visited(c) or self._work_logged(c):
+            s.turns.add(c, self._site.pumps)
+            return
+        wet = s.gate.add(c, s.site, self._gauge, self._set)
+        hour = self._hour(c.start_ms)
+        s.cycles.append((c, hour, wet))
+        if s.site is None or len(s.pumps) < self._site.pumps:
+            keep(c, hour, wet, s, self._set)
+        if s.site is not None:
+            fired = self._events(c, wet) | self._idle(c) | self._fast(c, wet) | self._inflow(c)
+            if fired:
+                self._found += self._judge.hear(c.final_ms, fired)
+        s.turns.add(c, self._site.pumps)
+        if s.site is not None and s.usual.add(c, s.site, self._set):
+            for key in [k for k in s.counts if k.startswith(("late_start", "turn_lost"))]:
+                s.counts[key].reset()
+
+    def _work_logged(self, c: Seen) -> bool:
+        """Somebody wrote down that they were there: what the pumps did then was theirs."""
+        span_ms = int(self._set.visit_h * HOUR_MS)
+        return any(
+            e.kind in (LogKind.VISIT, LogKind.MANUAL_RUN) and 0 <= c.final_ms - e.t_ms < span_ms
+            for e in self._log
+        )
+
+    def _hour(self, t_ms: int) -> float:
+        late = 12.0 if self._s.half % 2 else 0.0
+        return ((t_ms - self._s.half_from_ms) / HOUR_MS + late) % 24.0
+
+    def _events(self, c: Seen, wet: bool) -> set[str]:
+        s, limits, fired = self._s, self._set, set[str]()
+        assert s.site is not None
+        expected = s.turns.expected(self._site.pumps, s.site)
+        for name, pump, hit in events_of(
+            c, s.site, s.pumps.get(c.pump), s.usual, expected, wet, limits
+        ):
+            key = f"{name}:pump{pump}" if pump else name
+            base = min(max(s.site.rates.get(key, 0.0), limits.count_floor), 0.2)
+            rate = max(limits.count_rate, 3 * base)
+            count = s.counts.setdefault(key, CountChart())
+            count.add(hit, c.final_ms, base=base, rate=rate, limit=limits.count_limit)
+            if hit and count.fires(limits.count_limit, int(limits.count_span_h * HOUR_MS)):
+                fired.add(key)
+        return fired
+
+    def _idle(self, c: Seen) -> set[str]:
+        """Pumps that have not begun a run although it was their turn again and again."""
+        s, limits, fired = self._s, self._set, set[str]()
+        assert s.site is not None
+        for k in range(1, self._site.pumps + 1):
+            key = f"idle:pump{k}"
+            count = s.counts.setdefault(key, CountChart())
+            answered = s.counts.setdefault(f"lag_answered:pump{k}", CountChart())
+            if c.pump == k:
+                count.reset()
+                answered.reset()
+                continue
+            last = s.turns.last_run_ms.get(k, c.final_ms)
+            others, rested = s.turns.others.get(k, 0) + 1, c.final_ms - last
+            taking_turns = s.site.turns > 0.8
+            missed = taking_turns and others >= limits.idle_starts
+            if (missed and rested > limits.idle_h * HOUR_MS) or rested > limits.idle_days * DAY_MS:
+                if not count.total:
+                    count.since_ms = last
+                count.total, count.share = 2 * limits.count_limit, 1.0
+                count.hits, count.last_ms = others, c.final_ms
+                if c.pumps & (1 << (k - 1)):
+                    answered.total = 2 * limits.count_limit
+                fired.add(key)
+        return fired
+
+    def _fast(self, c: Seen, wet: bool) -> set[str]:
+        """Strong and consistent deviations of single cycles need no half-days."""
+        s, limits, fired = self._s, self._set, set[str]()
+        ref = s.pumps.get(c.pump)
+        if ref is None or not c.valid or wet or c.samples < 2:
+            return fired
+        share = c.backflow / math.exp(ref.capacity.value)
+        for name, line, value, side in (
+            ("capacity", ref.capacity, c.log_capacity, -1),
+            ("backflow", ref.backflow, share, 1),
+        ):
+            if math.isnan(value) or not line.known:
+                continue
+            key = f"{name}:pump{c.pump}"
+            rest = value - line.expect(c.log_inflow) - s.offsets.get(key, 0.0)
+            sigma = max(line.cycle_sigma, 2 * line.half_sigma)
+            chart = s.fast.setdefault(key, Chart())
+            chart.add(rest / sigma, c.final_ms, slack=limits.cycle_slack,
+                      limit=limits.cycle_limit, clip=limits.cycle_clip)  # fmt: skip
+            if chart.fires(side, limits.cycle_limit, limits.cycle_persistence):
+                effect = side * chart.level * sigma
+                if effect > self._fast_effect(name, c.pump):
+                    s.values[key] = _value(name, rest, sigma, line)
+                    fired.add(key)
+        return fired
+
+    def _fast_effect(self, name: str, pump: int) -> float:
+        if name == "backflow":
+            return 2 * self._set.backflow_effect
+        alone = others_weak(pump, self._s, self._set) is False
+        return self._set.fast_effect if alone else self._set.fast_effect_common
+
+    def _inflow(self, c: Seen) -> set[str]:
+        s, limits = self._s, self._set
+        assert s.site is not None
+        if not c.valid or math.isnan(c.inflow):
+            return set()
+        low = c.inflow < limits.low_inflow_ratio * s.site.quiet_inflow
+        s.low_inflow = s.low_inflow + 1 if low else 0
+        return {"inflow_low"} if s.low_inflow >= limits.low_inflow_cycles else set()
+
+    # -- half-days ---------------------------------------------------------------------------
+
+    def _advance(self, t_ms: int) -> None:
+        s = self._s
+        if s.first_ms is None:
+            s.first_ms = t_ms
+            s.half, s.half_from_ms, s.half_to_ms = self._calendar.of(t_ms)
+        while t_ms >= s.half_to_ms:
+            self._close(s.half_to_ms)
+            s.half, s.half_from_ms, s.half_to_ms = self._calendar.of(s.half_to_ms)
+            s.cycles.clear()
+
+    def _close(self, now_ms: int) -> None:
+        s = self._s
+        apply_log(self._log, now_ms, s)
+        if s.site is None or len(s.pumps) < self._site.pumps:
+            set_references(now_ms, s, self._site, self._strangeness, self._set)
+        if s.site is None:
+            return
+        fired = set()
+        values = summarise(s.cycles, s.site, s.pumps, self._set)
+        for key, value in values.items():
+            if accept_step(key, value, now_ms, s, self._set):
+                self._say_step(key, value, now_ms)
+                continue
+            value = value._replace(residual=value.residual - s.offsets.get(key, 0.0))
+            s.values[key] = value
+            chart = s.charts.setdefault(key, Chart())
+            chart.add(value.residual / value.sigma, now_ms, slack=self._set.slack,
+                      limit=self._set.limit, clip=self._set.clip)  # fmt: skip
+        self._strange(now_ms)
+        fired = {key for key in values if key in s.charts and self._fires(key)}
+        self._found += self._judge.half_day(now_ms, fired)
+
+    def _strange(self, now_ms: int) -> None:
+        """Let the forest see the half-day, and learn from it while nothing is wrong."""
+        s = self._s
+        assert s.site is not None
+        vectors = [
+            vector(c, s.site, s.pumps[c.pump], s.offsets)
+            for c, _, wet in s.cycles
+            if c.valid and not wet and c.pump in s.pumps
+        ]
+        self._strangeness.score(vectors, now_ms)
+        if not s.episodes:
+            self._strangeness.learn(vectors, s.half // 2)
+            if self._strangeness.unusual:
+                self._inform("unusual", None, now_ms, [])
+        if s.half % 2:
+            self._strangeness.midnight(now_ms, self._calendar.of(self._calendar.of(now_ms)[2])[2])
+
+    def _fires(self, key: str) -> bool:
+        name = key.partition(":")[0]
+        limits, s = self._set, self._s
+        value, chart = s.values[key], s.charts[key]
+        if name == "night_inflow":
+            s.nights = s.nights + 1 if value.residual > 0.6 * limits.night_effect else 0
+            return s.nights >= limits.nights and value.residual > limits.night_effect
+        if name == "capacity" and value.residual > 0:
+            leak = self._leaks(key)
+            return leak and value.residual > limits.capacity_effect and self._up(chart)
+        side = 1 if value.residual > 0 else -1
+        if side not in _SIDES.get(name, ()) or side * chart.level < limits.firm_sigma:
+            return False
+        if name == "current" and self._more_flow(key):
+            return False
+        wait = limits.persistence + (1 if name in ("start_level", "stop_level") else 0)
+        enough = abs(value.residual) > effects(limits)[name]
+        return enough and chart.fires(side, limits.limit, wait)
+
+    def _more_flow(self, key: str) -> bool:
+        """A pump that moves more water draws more current: its operating point moved, not its motor."""
+        flow = self._s.history.get(f"capacity:{key.partition(':')[2]}")
+        return flow is not None and flow[-1] > 0.5 * self._s.history[key][-1]
+
+    def _up(self, chart: Chart) -> bool:
+        return chart.fires(1, self._set.limit, self._set.persistence)
+
+    def _leaks(self, key: str) -> bool:
+        """More water comes in than before: a pump that seems stronger than ever has a leaking valve."""
+        s, tail = self._s, key.partition(":")[2]
+        watered = any(
+            s.charts[k].level > 2.0 for k in ("night_inflow", f"backflow:{tail}") if k in s.charts
+        )
+        return watered and not others_stronger_too(key, s, self._set)
+
+    def _say_step(self, key: str, value: Value, now_ms: int) -> None:
+        name, _, target = key.partition(":")
+        sign = Sign(FEATURE_OF[name], target or None, value.now, value.normal,
+                    value.residual / value.sigma)  # fmt: skip
+        self._inform(f"step:{key}", target or None, now_ms, [sign])
+
+    def _inform(self, cause: str, target: str | None, now_ms: int, signs: list[Sign]) -> None:
+        """Tell something that needs nobody: a benign step, a strangeness without a name."""
+        evidence: dict[str, Json] = {
+            "since": iso_utc(self._s.half_from_ms),
+            "signs": [sign.to_json() for sign in signs],
+        }
+        if self._s.strangeness.p is not None:
+            evidence["anomaly_p"] = significant(self._s.strangeness.p, 2)
+        for phase in (Phase.OPENED, Phase.RESOLVED):
+            self._found.append(
+                Finding(self.key, now_ms, phase, cause, Kind.INFO, Severity.INFO, ("unusual",),
+                        target, 0.1, evidence)
+            )  # fmt: skip
+
+
+_SIDES = {
+    "capacity": (-1,),
+    "current": (1,),
+    "backflow": (1,),
+    "start_level": (-1, 1),
+    "stop_level": (-1, 1),
+    "start_spread": (1,),
+    "stop_spread": (1,),
+}
+"""Feature → the directions that may open an episode."""
+
+
+def _value(name: str, rest: float, sigma: float, line: Line) -> Value:
+    if name == "capacity":
+        normal = math.exp(line.value)
+        return Value(rest, sigma, normal * math.exp(rest), normal)
+    return Value(rest, sigma, line.value + rest, line.value)

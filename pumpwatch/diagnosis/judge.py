@@ -1,0 +1,249 @@
+"""From charts to statements: the signs of the moment, the ranking, and what becomes of episodes."""
+
+from __future__ import annotations
+
+import math
+
+from pumpwatch.cycles.features import significant
+from pumpwatch.diagnosis import causes
+from pumpwatch.diagnosis.episodes import (
+    Episode,
+    Opinion,
+    Sign,
+    distinct,
+    finding,
+    severity_of,
+)
+from pumpwatch.diagnosis.partners import pair_ratios
+from pumpwatch.diagnosis.settings import DiagnosisSettings, effects
+from pumpwatch.diagnosis.state import AssessorState
+from pumpwatch.domain.alerts import Finding, Json, Phase, Severity
+from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.sites import Site
+
+DAY_MS = 86_400_000
+
+FEATURE_OF = {
+    "capacity": "capacity_m3s",
+    "scatter": "capacity_scatter",
+    "current": "current_a",
+    "backflow": "backflow_m3s",
+    "start_level": "start_level_m",
+    "stop_level": "stop_level_m",
+    "start_spread": "level_spread_m",
+    "stop_spread": "level_spread_m",
+    "night_inflow": "night_inflow_m3s",
+    "inflow_low": "inflow_m3s",
+    "short_run": "short_run_share",
+    "low_stop": "low_stop_share",
+    "late_start": "late_start_share",
+    "turn_lost": "late_start_share",
+    "hand_over": "hand_over_share",
+    "trip": "hand_over_share",
+    "low_capacity": "no_drawdown_share",
+    "idle": "start_share",
+    "pair": "pair_log_ratio",
+}
+"""Chart → the nomenclature's feature it shows as."""
+
+
+def form_opinion(now_ms: int, site: Site, state: AssessorState, s: DiagnosisSettings) -> Opinion:
+    """Every sign of the moment with its strength, and the causes ranked by them."""
+    strengths: dict[str, float] = {}
+    signs: dict[str, Sign] = {}
+    for key, value in state.values.items():
+        z = state.charts[key].level if key in state.charts else 0.0
+        if key in state.fast and abs(state.fast[key].level) > 2.0:
+            z = max(z, 2.0 * state.fast[key].level, key=abs)
+        strengths[key] = z
+        signs[key] = _sign(key, value.now, value.normal, z)
+    for key, count in state.counts.items():
+        z = 6.0 * min(1.0, count.total / s.count_limit)
+        strengths[key] = z
+        if z > 2 and key.partition(":")[0] in FEATURE_OF:
+            base = state.site.rates.get(key, 0.0) if state.site else 0.0
+            signs[key] = _sign(key, count.share, base, z)
+    if state.low_inflow and state.site is not None:
+        z = min(2.5 * state.low_inflow, 10.0)
+        strengths["inflow_low"] = z
+        last = next((c.inflow for c, _, _ in reversed(state.cycles) if c.valid), math.nan)
+        if math.isfinite(last):
+            signs["inflow_low"] = _sign("inflow_low", last, state.site.quiet_inflow, -z)
+    _derive(now_ms, state, strengths, signs, s)
+    ranked = causes.rank(strengths, site.pumps, site.control)
+    return Opinion(now_ms, signs, strengths, ranked, _numbers(state))
+
+
+def _sign(key: str, now: float, normal: float, z: float) -> Sign:
+    name, _, target = key.partition(":")
+    return Sign(FEATURE_OF[name], target or None, now, normal, z)
+
+
+def _derive(
+    now_ms: int,
+    state: AssessorState,
+    strengths: dict[str, float],
+    signs: dict[str, Sign],
+    s: DiagnosisSettings,
+) -> None:
+    """Signs that lie between features: levels moving together, pace of a loss, the pair compared."""
+    a, b = strengths.get("start_level"), strengths.get("stop_level")
+    if a is not None and b is not None:
+        start, stop = state.values["start_level"].residual, state.values["stop_level"].residual
+        alike = start * stop > 0 and 0.5 < abs(start) / max(abs(stop), 1e-6) < 2.0
+        strengths["levels_together"] = max(abs(a), abs(b)) if alike else 0.0
+    for key, value in state.values.items():
+        name, _, pump = key.partition(":")
+        if name == "capacity" and strengths[key] < -2 and key in state.charts:
+            days = max((now_ms - state.charts[key].since_ms) / DAY_MS, 0.5)
+            pace = max(-value.residual / days, 1e-4)
+            strengths[f"pace:{pump}"] = 3.0 * math.log(pace / s.fast_loss_per_day)
+    for pump, (ratio, z) in pair_ratios(state.values, s).items():
+        strengths[f"pair:{pump}"] = z
+        signs[f"pair:{pump}"] = _sign(f"pair:{pump}", ratio, 0.0, z)
+
+
+def _numbers(state: AssessorState) -> dict[str, Json]:
+    index: dict[str, Json] = {
+        key.partition(":")[2]: significant(math.exp(v.residual), 3)
+        for key, v in sorted(state.values.items())
+        if key.startswith("capacity")
+    }
+    numbers: dict[str, Json] = {"capacity_index": index} if index else {}
+    if state.strangeness.p is not None:
+        numbers["anomaly_p"] = significant(state.strangeness.p, 2)
+    return numbers
+
+
+class Judge:
+    """Opens, worsens and resolves the episodes of one site."""
+
+    def __init__(
+        self, key: SiteKey, site: Site, state: AssessorState, settings: DiagnosisSettings
+    ) -> None:
+        self._key, self._site, self._s, self._set = key, site, state, settings
+
+    def hear(self, now_ms: int, fired: set[str]) -> list[Finding]:
+        """Charts have fired between half-days: open what no open episode covers."""
+        if fired <= {k for e in self._s.episodes for k in e.keys}:
+            return []
+        opinion = form_opinion(now_ms, self._site, self._s, self._set)
+        return self._open_new(fired, opinion)
+
+    def half_day(self, now_ms: int, fired: set[str]) -> list[Finding]:
+        """A half-day is over: follow the open episodes, then open what is new."""
+        if not fired and not self._s.episodes:
+            return []
+        opinion = form_opinion(now_ms, self._site, self._s, self._set)
+        found = [f for e in list(self._s.episodes) for f in self._follow(e, opinion)]
+        return found + self._open_new(fired, opinion)
+
+    def _open_new(self, fired: set[str], opinion: Opinion) -> list[Finding]:
+        new = sorted(k for k in fired if not self._covered(k, opinion))
+        return [self._open(new, opinion)] if new else []
+
+    def _covered(self, key: str, opinion: Opinion) -> bool:
+        z = opinion.strengths.get(key, 0.0)
+        for e in self._s.episodes:
+            if key in e.keys:
+                return True
+            if causes.explains(causes.Cause(e.fault[0], e.pump, 1.0, (), ()), key, z):
+                e.keys.append(key)
+                return True
+        return False
+
+    def _fitting(self, keys: list[str], opinion: Opinion) -> list[causes.Cause]:
+        """The causes that explain one of these signs at least, with probabilities among themselves."""
+        z = opinion.strengths
+        fitting = [
+            c for c in opinion.ranked if any(causes.explains(c, k, z.get(k, 0.0)) for k in keys)
+        ]
+        total = sum(c.p for c in fitting)
+        return [c._replace(p=c.p / total) for c in fitting] if total > 0 else []
+
+    def _open(self, keys: list[str], opinion: Opinion) -> Finding:
+        fitting = self._fitting(keys, opinion) or list(opinion.ranked)
+        top = fitting[0]
+        severity = severity_of(top.fault, self._index(top.target), self._set.alarm_capacity)
+        episode = Episode(
+            cause=keys[0],
+            keys=keys,
+            fault=self._verdict(fitting),
+            pump=top.target,
+            target=self._target(top),
+            severity=str(severity),
+            score=min(0.99, 0.5 + 0.5 * top.p),
+            since_ms=min((self._since(k) for k in keys), default=0) or opinion.now_ms,
+            opened_ms=opinion.now_ms,
+            size=self._size(keys),
+        )
+        self._s.episodes.append(episode)
+        return finding(self._key, episode, Phase.OPENED, opinion, fitting)
+
+    def _verdict(self, fitting: list[causes.Cause]) -> list[str]:
+        """Faults in order; where nothing stands out, not knowing comes first."""
+        names = distinct(fitting)
+        return names if fitting[0].p >= self._set.unknown_probability else ["unusual", *names]
+
+    def _size(self, keys: list[str]) -> float:
+        """How far from normal an episode's amounts are, in effects worth a visit."""
+        least = effects(self._set)
+        values = [(k.partition(":")[0], self._s.values[k]) for k in keys if k in self._s.values]
+        return max(
+            (abs(v.residual) / least[name] for name, v in values if least.get(name)), default=0.0
+        )
+
+    def _target(self, cause: causes.Cause) -> str | None:
+        """Where alternation is lost, the pump to name is the one that does all the work."""
+        if cause.fault != "alternation_failure" or self._site.pumps != 2:
+            return cause.target
+        return "pump2" if cause.target == "pump1" else "pump1"
+
+    def _since(self, key: str) -> int:
+        s = self._s
+        starts = [b[key].since_ms for b in (s.charts, s.fast, s.counts) if key in b]
+        return min((t for t in starts if t), default=0)
+
+    def _index(self, target: str | None) -> float | None:
+        value = self._s.values.get(f"capacity:{target}") if target else None
+        return math.exp(value.residual) if value else None
+
+    def _follow(self, e: Episode, opinion: Opinion) -> list[Finding]:
+        calm = all(self._calm(k, opinion) for k in e.keys)
+        e.calm = e.calm + 1 if calm else 0
+        fitting = self._fitting(e.keys, opinion)
+        if e.calm >= self._set.clear_halves:
+            self._close(e)
+            return [finding(self._key, e, Phase.RESOLVED, opinion, fitting)]
+        if calm or not fitting:
+            return []
+        top = fitting[0]
+        severity = severity_of(top.fault, self._index(top.target), self._set.alarm_capacity)
+        size = self._size(e.keys)
+        other = (top.fault, top.target) != (e.fault[0], e.pump) and top.p > 0.5
+        e.turned = e.turned + 1 if other and size >= 0.7 * e.size else 0
+        worse = severity.rank > Severity(e.severity).rank or size > self._set.growth * e.size
+        if e.turned < 2 and not worse:
+            return []
+        e.size = max(size, e.size)
+        if top.p > 0.5:
+            e.fault, e.turned = distinct(fitting), 0
+            e.pump, e.target = top.target, self._target(top)
+        e.severity = str(max(severity, Severity(e.severity), key=lambda v: v.rank))
+        e.score = min(0.99, 0.5 + 0.5 * top.p)
+        return [finding(self._key, e, Phase.WORSENED, opinion, fitting)]
+
+    def _close(self, e: Episode) -> None:
+        s = self._s
+        s.episodes.remove(e)
+        for key in e.keys:
+            for book in (s.charts, s.fast, s.counts):
+                if key in book:
+                    book[key].reset()
+
+    def _calm(self, key: str, opinion: Opinion) -> bool:
+        if key in self._s.counts:
+            return opinion.now_ms - self._s.counts[key].last_ms > DAY_MS
+        if key == "inflow_low":
+            return self._s.low_inflow == 0
+        return abs(opinion.strengths.get(key, 0.0)) < self._set.clear_sigma

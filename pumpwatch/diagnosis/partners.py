@@ -1,0 +1,53 @@
+"""The pumps of one station compared with each other: the only part that does so, turned off by one setting.
+
+Everything else compares a pump with its own reference. Patents touch the comparison of a pair of manhole
+pumps, so a deployer may do without: `DiagnosisSettings.partner_comparison`.
+"""
+
+from __future__ import annotations
+
+from pumpwatch.diagnosis.halfday import Value
+from pumpwatch.diagnosis.settings import DiagnosisSettings
+from pumpwatch.diagnosis.state import AssessorState
+
+
+def pair_ratios(values: dict[str, Value], s: DiagnosisSettings) -> dict[str, tuple[float, float]]:
+    """Pump → (log ratio of its capacity index to the others', its strength in sigmas)."""
+    capacities = {k: v for k, v in values.items() if k.startswith("capacity")}
+    if not s.partner_comparison or len(capacities) < 2:
+        return {}
+    out = {}
+    for key, value in capacities.items():
+        others = [v.residual for k, v in capacities.items() if k != key]
+        ratio = value.residual - sum(others) / len(others)
+        out[key.partition(":")[2]] = (ratio, ratio / (1.4 * value.sigma))
+    return out
+
+
+def others_weak(pump: int, state: AssessorState, s: DiagnosisSettings) -> bool | None:
+    """Whether other pumps' recent cycles fall short too; None where nobody compares."""
+    levels = [
+        chart.level
+        for key, chart in state.fast.items()
+        if key.startswith("capacity") and key != f"capacity:pump{pump}"
+    ]
+    return min(levels) < -1.0 if levels and s.partner_comparison else None
+
+
+def others_stronger_too(key: str, state: AssessorState, s: DiagnosisSettings) -> bool:
+    """Whether the others gained at least half of what the pump of ``key`` gained."""
+    own = state.values[key].residual
+    others = [v.residual for k, v in state.values.items() if k.startswith("capacity") and k != key]
+    return s.partner_comparison and any(r >= 0.5 * own for r in others)
+
+
+def moved_alike(key: str, shift: float, state: AssessorState, s: DiagnosisSettings) -> bool:
+    """Whether all other pumps' ``key`` feature moved the same way in the same half-days."""
+    name = key.partition(":")[0]
+    moves = [
+        past[-1] - past[0]
+        for k, past in state.history.items()
+        if k.startswith(name) and k != key and len(past) >= 3
+    ]
+    alike = all(d * shift > 0 and abs(d) > 0.4 * abs(shift) for d in moves)
+    return s.partner_comparison and bool(moves) and alike

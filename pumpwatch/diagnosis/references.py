@@ -1,0 +1,182 @@
+"""Frozen references: what each pump and its well did while they were known to be well.
+
+A reference is learnt once from the first good days and changes only when somebody says so (site log) or
+when a step is accepted as benign; a slow failure is never learnt as normal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from pumpwatch.diagnosis import robust
+from pumpwatch.diagnosis.seen import NAN, Seen
+from pumpwatch.diagnosis.settings import DiagnosisSettings
+
+
+@dataclass
+class Line:
+    """A feature's normal: a straight line over log inflow, and how far single cycles and half-day
+    medians scatter around it."""
+
+    value: float = NAN
+    slope: float = 0.0
+    middle: float = 0.0
+    low: float = NAN
+    high: float = NAN
+    cycle_sigma: float = NAN
+    half_sigma: float = NAN
+
+    @property
+    def known(self) -> bool:
+        return not math.isnan(self.value)
+
+    def expect(self, log_inflow: float) -> float:
+        """Normal value at this inflow, held at the ends of what was seen."""
+        x = self.middle if math.isnan(log_inflow) else min(max(log_inflow, self.low), self.high)
+        return self.value + self.slope * (x - self.middle)
+
+
+@dataclass
+class PumpReference:
+    """One pump's normal, in logarithms; backflow as a share of capacity."""
+
+    capacity: Line = field(default_factory=Line)
+    current: Line = field(default_factory=Line)
+    scatter: float = NAN
+    backflow: Line = field(default_factory=Line)
+    since_ms: int = 0
+
+
+@dataclass
+class SiteReference:
+    """The well's normal: switching levels, inflow through the day, and how often odd cycles come."""
+
+    start_m: float
+    stop_m: float
+    start_sigma: float
+    stop_sigma: float
+    start_spread: float
+    stop_spread: float
+    quiet_inflow: float
+    peak_inflow: float
+    night: Line
+    turns: float
+    rates: dict[str, float] = field(default_factory=dict)
+    since_ms: int = 0
+
+    @property
+    def band_m(self) -> float:
+        return self.start_m - self.stop_m
+
+
+def learn_pump(
+    seen: Sequence[tuple[int, Seen]], resolution_share: float, s: DiagnosisSettings
+) -> PumpReference | None:
+    """A pump's reference from (half-day, cycle) pairs of valid dry cycles, or None while too few."""
+    counts: dict[int, int] = {}
+    for half, _ in seen:
+        counts[half] = counts.get(half, 0) + 1
+    good = [(h, c) for h, c in seen if counts[h] >= s.min_cycles]
+    if len(good) < s.reference_cycles or len({h for h, _ in good}) < s.reference_halves:
+        return None
+    halves = np.array([h for h, _ in good])
+    inflow = np.array([c.log_inflow for _, c in good])
+    floor = max(s.capacity_floor, resolution_share)
+    capacity = _line(halves, inflow, np.array([c.log_capacity for _, c in good]), floor)
+    size = math.exp(capacity.value)
+    amps = np.array([c.current for _, c in good])
+    logs = np.log(np.where(amps > 0, amps, np.nan))
+    current = _line(halves, inflow, logs, _current_floor(amps, s))
+    back = np.array([c.backflow / size for _, c in good])
+    backflow = _line(halves, np.zeros(len(back)), back, s.backflow_floor)
+    scatter = robust.median([c.scatter / c.current for _, c in good if c.current > 0])
+    return PumpReference(capacity, current, scatter, backflow, good[-1][1].final_ms)
+
+
+def _current_floor(amps: np.ndarray, s: DiagnosisSettings) -> float:
+    """Relative spread a current signal cannot resolve: a third of its smallest step."""
+    steps = np.diff(np.unique(np.round(amps[np.isfinite(amps)], 3)))
+    size = robust.median(amps)
+    known = len(steps) > 0 and size > 0
+    return max(s.current_floor, 0.3 * float(steps.min()) / size if known else 0.0)
+
+
+def _line(halves: np.ndarray, x: np.ndarray, y: np.ndarray, floor: float) -> Line:
+    ok = np.isfinite(x) & np.isfinite(y)
+    if ok.sum() < 8:
+        return Line()
+    halves, x, y = halves[ok], x[ok], y[ok]
+    a, b, m = robust.line(x, y)
+    rest = y - a - b * (x - m)
+    medians = [float(np.median(rest[halves == h])) for h in np.unique(halves)]
+    low, high = np.quantile(x, [0.02, 0.98])
+    return Line(
+        value=a,
+        slope=b,
+        middle=m,
+        low=float(low),
+        high=float(high),
+        cycle_sigma=max(robust.sigma(rest), floor),
+        half_sigma=max(robust.sigma(medians), floor),
+    )
+
+
+def learn_site(
+    seen: Sequence[tuple[int, Seen]],
+    hours: Sequence[float],
+    resolution_m: float,
+    s: DiagnosisSettings,
+) -> SiteReference | None:
+    """The well's reference from (half-day, cycle) pairs and their local hours, or None while too few."""
+    valid = [(h, c, hour) for (h, c), hour in zip(seen, hours, strict=True) if c.valid]
+    if len(valid) < s.reference_cycles:
+        return None
+    start = np.array([c.start_m for _, c, _ in valid])
+    stop = np.array([c.stop_m for _, c, _ in valid])
+    inflow = np.array([c.inflow for _, c, _ in valid])
+    inflow = inflow[np.isfinite(inflow)]
+    if not len(inflow) or not np.isfinite(start - stop).any():
+        return None
+    halves = np.array([h for h, _, _ in valid])
+    floor = s.level_floor_m + 0.4 * resolution_m
+    night = [
+        (h, v)
+        for h in np.unique(halves)
+        if not math.isnan(v := night_inflow([(c, o) for k, c, o in valid if k == h]))
+    ]
+    values = [v for _, v in night]
+    runs = [c.pump for _, c, _ in valid]
+    changes = [a != b for a, b in pairwise(runs)]
+    return SiteReference(
+        start_m=robust.median(start),
+        stop_m=robust.median(stop),
+        start_sigma=max(_half_sigma(halves, start), floor),
+        stop_sigma=max(_half_sigma(halves, stop), floor),
+        start_spread=max(robust.sigma(start), floor),
+        stop_spread=max(robust.sigma(stop), floor),
+        quiet_inflow=float(np.quantile(inflow, 0.05)),
+        peak_inflow=float(np.quantile(inflow, 0.95)),
+        night=Line(
+            value=robust.median(values),
+            low=0.0,
+            high=0.0,
+            half_sigma=max(robust.sigma(values), s.inflow_floor) if values else NAN,
+        ),
+        turns=float(np.mean(changes)) if changes else 0.0,
+        since_ms=valid[-1][1].final_ms,
+    )
+
+
+def _half_sigma(halves: np.ndarray, values: np.ndarray) -> float:
+    return robust.sigma([robust.median(values[halves == h]) for h in np.unique(halves)])
+
+
+def night_inflow(cycles: Sequence[tuple[Seen, float]]) -> float:
+    """Log of the night's low inflow: the second lowest of the dry cycles between midnight and six."""
+    values = sorted(c.log_inflow for c, hour in cycles if hour < 6.0 and c.inflow > 0)
+    return values[min(1, len(values) - 1)] if values else NAN

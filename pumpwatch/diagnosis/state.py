@@ -1,0 +1,61 @@
+"""Everything a site's diagnosis remembers between two calls: plain data, encoded by msgspec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pumpwatch.diagnosis.charts import Chart, CountChart
+from pumpwatch.diagnosis.episodes import Episode
+from pumpwatch.diagnosis.events import Turns, Usual
+from pumpwatch.diagnosis.gates import WetGate
+from pumpwatch.diagnosis.halfday import Value
+from pumpwatch.diagnosis.present import PresentState
+from pumpwatch.diagnosis.references import PumpReference, SiteReference
+from pumpwatch.diagnosis.seen import Seen
+from pumpwatch.diagnosis.strangeness import StrangenessState
+
+
+@dataclass
+class AssessorState:
+    """Keys of charts, values, history and offsets are features with their pump: ``capacity:pump1``."""
+
+    cutter: bytes = b""
+    present: PresentState = field(default_factory=PresentState)
+    first_ms: int | None = None
+    half: int = 0
+    half_from_ms: int = 0
+    half_to_ms: int = 0
+    cycles: list[tuple[Seen, float, bool]] = field(default_factory=list)
+    """Of the half-day under way: the cycle, its local hour, whether it was wet."""
+    learning: list[tuple[int, float, Seen]] = field(default_factory=list)
+    """While references are learnt: half-day, local hour, cycle."""
+    pumps: dict[int, PumpReference] = field(default_factory=dict)
+    site: SiteReference | None = None
+    gate: WetGate = field(default_factory=WetGate)
+    turns: Turns = field(default_factory=Turns)
+    usual: Usual = field(default_factory=Usual)
+    charts: dict[str, Chart] = field(default_factory=dict)
+    """By half-days."""
+    fast: dict[str, Chart] = field(default_factory=dict)
+    """By single cycles."""
+    counts: dict[str, CountChart] = field(default_factory=dict)
+    values: dict[str, Value] = field(default_factory=dict)
+    history: dict[str, list[float]] = field(default_factory=dict)
+    """The last half-day residuals from the reference as it was learnt."""
+    offsets: dict[str, float] = field(default_factory=dict)
+    """Accepted changes since, all together."""
+    stepped: dict[str, int] = field(default_factory=dict)
+    logged: list[list[int | str]] = field(default_factory=list)
+    """Site-log entries already applied."""
+    blind: set[str] = field(default_factory=set)
+    """Open facts that make the level unbelievable."""
+    strangeness: StrangenessState = field(default_factory=StrangenessState)
+    low_inflow: int = 0
+    nights: int = 0
+    episodes: list[Episode] = field(default_factory=list)
+
+    def forget(self, tail: str) -> None:
+        """Drop what was known of features whose key ends so."""
+        for book in (self.charts, self.fast, self.counts, self.values, self.history, self.offsets):
+            for key in [k for k in book if k.endswith(tail)]:
+                del book[key]

@@ -1,0 +1,1 @@
+"""Nouns an operator says aloud, with their units. Standard library only."""

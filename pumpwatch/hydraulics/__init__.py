@@ -1,0 +1,1 @@
+"""Physics on paper: arrays in, arrays out."""

@@ -1,0 +1,1 @@
+"""First this, then that."""

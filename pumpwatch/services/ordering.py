@@ -1,0 +1,89 @@
+"""Messages of one sender in the order in which it wrote them, however they arrived."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pumpwatch.domain.clock import MINUTE_MS
+from pumpwatch.domain.messages import EdgeEvent, Telemetry
+
+HOLD_MS = 10 * MINUTE_MS
+HOLD_MESSAGES = 1_000
+
+Sequenced = Telemetry | EdgeEvent
+
+
+@dataclass
+class _LaneOrder:
+    expected: int
+    held: dict[int, tuple[int, int, Sequenced]] = field(default_factory=dict)
+    """seq → (inbox id, received_ms, message)"""
+
+
+class Resequencer:
+    """Puts the messages of one site back into ``seq`` order, per epoch and lane.
+
+    A message that comes too early is held until the hole before it closes, until the sender says
+    that nothing below it will come (``low``), or until messages received `HOLD_MS` later (in any
+    lane) or `HOLD_MESSAGES` held ones say that it will not. While messages come, only what is in
+    the inbox decides, so a replay of the inbox gives the same order; only of a site that fell
+    silent does the clock decide (`give_up`). Repeated messages are left out.
+    """
+
+    def __init__(self, expected: dict[str, int] | None = None) -> None:
+        self._lanes = {name: _LaneOrder(seq) for name, seq in (expected or {}).items()}
+
+    def take(self, inbox_id: int, received_ms: int, message: Sequenced) -> list[Sequenced]:
+        """All messages that may go on now, in order."""
+        stamp = message.stamp
+        name = f"{stamp.epoch}/{stamp.lane}"
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = _LaneOrder(stamp.low or stamp.seq)
+        if stamp.low is not None and stamp.low > lane.expected:
+            ready = self._release_up_to(lane, stamp.low)
+        else:
+            ready = []
+        if stamp.seq >= lane.expected:
+            lane.held[stamp.seq] = (inbox_id, received_ms, message)
+        ready += self._release_in_order(lane)
+        return ready + self.give_up(received_ms)
+
+    def give_up(self, now_ms: int) -> list[Sequenced]:
+        """What has waited too long by ``now_ms``, in whichever lane: of an outbox that was replaced,
+        or of a site that fell silent, nothing may ever come to say so."""
+        ready = []
+        for lane in self._lanes.values():
+            while lane.held and self._given_up(lane, now_ms):
+                lane.expected = min(lane.held)
+                ready += self._release_in_order(lane)
+        return ready
+
+    def expected(self) -> dict[str, int]:
+        """What the next run must be told to go on from here."""
+        return {name: lane.expected for name, lane in self._lanes.items()}
+
+    def oldest_held_id(self) -> int | None:
+        """The lowest inbox id that is still held; a cursor may not pass it."""
+        return min(
+            (i for lane in self._lanes.values() for i, _, _ in lane.held.values()), default=None
+        )
+
+    @staticmethod
+    def _release_up_to(lane: _LaneOrder, low: int) -> list[Sequenced]:
+        early = sorted(seq for seq in lane.held if seq < low)
+        lane.expected = low
+        return [lane.held.pop(seq)[2] for seq in early]
+
+    @staticmethod
+    def _release_in_order(lane: _LaneOrder) -> list[Sequenced]:
+        ready = []
+        while lane.expected in lane.held:
+            ready.append(lane.held.pop(lane.expected)[2])
+            lane.expected += 1
+        return ready
+
+    @staticmethod
+    def _given_up(lane: _LaneOrder, received_ms: int) -> bool:
+        oldest = min(received for _, received, _ in lane.held.values())
+        return received_ms - oldest > HOLD_MS or len(lane.held) > HOLD_MESSAGES

@@ -1,0 +1,1 @@
+"""Everything that knows a table, a bucket or a file."""

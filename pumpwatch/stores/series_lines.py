@@ -1,0 +1,399 @@
+"""What the stores behind a line protocol share: lines from columns, sending them, the position.
+
+Schema: measurement ``station`` (tags tenant and site, one float field a signal, and the integer field
+``row`` on every row: a row counts though it has no value), and beside it ``extra`` (tags tenant,
+site and signal, field ``value``) for signals outside the nomenclature. Every signal is a float, states and
+counters too: run hours are fractional, and a field that always has one type cannot be refused for it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import sqlite3
+import threading
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from pumpwatch.domain.errors import StoreUnavailable
+from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.ports import WriteReceipt
+from pumpwatch.domain.samples import Chunk
+from pumpwatch.domain.signals import SIGNALS
+from pumpwatch.stores.sqlite import connect, transaction
+
+log = structlog.get_logger(__name__)
+
+STATION, EXTRA, ROW = "station", "extra", "row"
+LINES_PER_POST = 5_000
+NO_ROWS = -(2**63)
+LAST_MS = 9_223_372_036_853
+"""The last whole millisecond that nanoseconds in an int64 can say."""
+EMPTY = Chunk(np.empty(0, np.int64), {})
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS progress (target TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID
+"""
+
+
+class Refused(Exception):
+    """The server will never take this; some of its lines it may take without the others."""
+
+
+class TooLarge(Exception):
+    """The server takes less at once."""
+
+
+# -- rows ----------------------------------------------------------------------------------------
+
+
+def merge(chunks: Sequence[Chunk]) -> Chunk:
+    """One chunk with each time once, in order. A later value wins, a missing one never erases."""
+    if len(chunks) == 1 and bool((np.diff(chunks[0].t_ms) > 0).all()):
+        return chunks[0]
+    if not chunks:
+        return EMPTY
+    t_ms, where = np.unique(np.concatenate([c.t_ms for c in chunks]), return_inverse=True)
+    signals: dict[str, NDArray[np.float64]] = {}
+    start = 0
+    for chunk in chunks:
+        at = where[start : start + len(chunk)]
+        start += len(chunk)
+        for name, values in chunk.signals.items():
+            there = ~np.isnan(values)
+            column = signals.setdefault(name, np.full(len(t_ms), np.nan))
+            column[at[there]] = values[there]
+    return Chunk(t_ms, signals)
+
+
+def take(chunk: Chunk, mask: NDArray[np.bool_]) -> Chunk:
+    return Chunk(chunk.t_ms[mask], {name: values[mask] for name, values in chunk.signals.items()})
+
+
+def beside(t_ms: NDArray[np.int64], extra: Chunk) -> dict[str, NDArray[np.float64]]:
+    """Columns of ``extra`` at the times of rows; what has no row is left out."""
+    at = np.searchsorted(t_ms, extra.t_ms)
+    has_row = np.isin(extra.t_ms, t_ms)
+    columns = {}
+    for name, values in extra.signals.items():
+        column = np.full(len(t_ms), np.nan)
+        column[at[has_row]] = values[has_row]
+        if not np.isnan(column).all():
+            columns[name] = column
+    return columns
+
+
+# -- lines ---------------------------------------------------------------------------------------
+
+
+def tag(name: str) -> str:
+    """``name`` as a tag value that means nothing special to any engine; no two names share one.
+
+    Letters, digits and ``_ . -`` stay, everything else is percent-encoded, so that neither lines nor
+    queries need an escape.
+    """
+    return re.sub(r"[^\w.-]", lambda m: quote(m[0], safe="", errors="surrogatepass"), name) or "%"
+
+
+def by_tags(keys: Iterable[SiteKey]) -> dict[tuple[str, str], SiteKey]:
+    """The sites by what their tags say."""
+    return {(tag(key.tenant), tag(key.site)): key for key in keys}
+
+
+def station_lines(key: SiteKey, chunk: Chunk, *, stamp: str = "%d", revision: int = 0) -> list[str]:
+    """A line for each row. What is missing or not finite is left out; ``row`` is always there.
+
+    ``stamp`` is how a time in milliseconds is written. Rows that correct earlier ones carry the tag
+    ``rev`` (see `VictoriaSeries`), and ``row`` is one more than it.
+    """
+    fields: list[str] = []
+    columns: list[Sequence[Any]] = []
+    for name, values in chunk.signals.items():
+        if name not in SIGNALS:
+            continue
+        there = np.isfinite(values)
+        if there.all():
+            fields.append(f"{name}=%r,")
+            columns.append(values.tolist())
+        elif there.any():
+            fields.append("%s")
+            told = zip(values.tolist(), there.tolist(), strict=True)
+            columns.append([f"{name}={value!r}," if finite else "" for value, finite in told])
+    line = f"{_head(STATION, key, revision)} {''.join(fields)}{ROW}={revision + 1}i {stamp}"
+    return [line % row for row in zip(*columns, chunk.t_ms.tolist(), strict=True)]
+
+
+def extra_lines(
+    key: SiteKey, name: str, chunk: Chunk, *, stamp: str = "%d", revision: int = 0
+) -> list[str]:
+    """A line for each value there is of a signal outside the nomenclature."""
+    there = np.isfinite(chunk.signals[name])
+    head = _head(EXTRA, key, revision, f",signal={tag(name)}")
+    line = f"{head} value=%r {stamp}"
+    values, t_ms = chunk.signals[name][there].tolist(), chunk.t_ms[there].tolist()
+    return [line % row for row in zip(values, t_ms, strict=True)]
+
+
+def _head(measurement: str, key: SiteKey, revision: int, more: str = "") -> str:
+    corrected = f",rev={revision}" if revision else ""
+    head = f"{measurement},tenant={tag(key.tenant)},site={tag(key.site)}{more}{corrected}"
+    return head.replace("%", "%%")
+
+
+def send(post: Callable[[str], None], lines: Sequence[str]) -> dict[int, str]:
+    """Post the lines as one string; halve what is refused or too large until the culprits are alone.
+
+    Returns the refused lines' indices with the server's words. Lines that are posted again with a
+    smaller part say the same as before, which changes nothing.
+    """
+    try:
+        if lines:
+            post("\n".join(lines))
+    except (Refused, TooLarge) as error:
+        if len(lines) == 1:
+            return {0: str(error)}
+        half = len(lines) // 2
+        earlier, later = send(post, lines[:half]), send(post, lines[half:])
+        return earlier | {half + i: why for i, why in later.items()}
+    return {}
+
+
+# -- the store -----------------------------------------------------------------------------------
+
+
+@dataclass
+class _Plan:
+    """The lines of one write, and which rows they belong to."""
+
+    lines: list[str] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    owners: list[tuple[SiteKey, NDArray[np.int64]]] = field(default_factory=list)
+    new: dict[SiteKey, set[int]] = field(default_factory=dict)
+    refused: dict[SiteKey, set[int]] = field(default_factory=dict)
+
+    def add(self, key: SiteKey, chunk: Chunk, stamp: str, revision: int) -> None:
+        for name in chunk.signals.keys() - SIGNALS.keys():
+            there = np.isfinite(chunk.signals[name])
+            self._put(key, chunk.t_ms[there], extra_lines(
+                key, name, chunk, stamp=stamp, revision=revision))  # fmt: skip
+        self._put(key, chunk.t_ms, station_lines(key, chunk, stamp=stamp, revision=revision))
+
+    def _put(self, key: SiteKey, t_ms: NDArray[np.int64], lines: list[str]) -> None:
+        self.starts.append(len(self.lines))
+        self.owners.append((key, t_ms))
+        self.lines += lines
+
+    def row_of(self, line: int) -> tuple[SiteKey, int]:
+        span = bisect_right(self.starts, line) - 1
+        key, t_ms = self.owners[span]
+        return key, int(t_ms[line - self.starts[span]])
+
+
+class LineSeries(ABC):
+    """`TimeSeriesStore` over a server that takes lines by HTTP; the engine's part is abstract.
+
+    The position is kept in the small SQLite file ``path``, by ``target``, and moves only after the
+    server took the rows: after a crash they are sent again, which changes nothing.
+
+    How many rows are new is known exactly and cheaply: rows behind a site's newest are, and only
+    for the others is the server asked. So there is one writer; any thread may read. A row of which
+    the server refuses anything counts as rejected, and what it says is logged.
+    """
+
+    _stamp = "%d"
+
+    def __init__(
+        self,
+        path: Path,
+        target: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        user: str = "",
+        password: str = "",
+        compress: bool,
+        timeout_s: float,
+    ) -> None:
+        self._path, self._target, self._url = path, target, url.rstrip("/")
+        self._lock = threading.RLock()
+        self._newest: dict[SiteKey, int] = {}
+        self._floors: dict[SiteKey, int] = {}
+        """Where retention cannot delete: rows older than this are hidden and refused."""
+        self._compress = compress
+        self._notes = connect(path)
+        with self._told():
+            self._notes.execute(_SCHEMA)
+            self._notes.execute("INSERT OR IGNORE INTO progress VALUES (?, 0)", (target,))
+            found = self._notes.execute("SELECT position FROM progress WHERE target = ?", (target,))
+            self._position = int(found.fetchone()[0])
+        self._client = httpx.Client(
+            headers=dict(headers or {}),
+            auth=(user, password) if user else None,
+            timeout=timeout_s,
+            trust_env=False,
+        )
+
+    # -- the port ------------------------------------------------------------------------------
+
+    def write(self, batch: Sequence[tuple[SiteKey, Chunk]], position: int) -> WriteReceipt:
+        by_site: dict[SiteKey, list[Chunk]] = {}
+        for key, chunk in batch:
+            by_site.setdefault(key, []).append(chunk)
+        with self._lock:
+            plan, reached = self._plan({key: merge(chunks) for key, chunks in by_site.items()})
+            for key in by_site:  # until the server has answered, nobody knows what it has
+                self._newest.pop(key, None)
+            refused = self._send(plan)
+            self._newest |= {key: t_ms for key, t_ms in reached.items() if not refused.get(key)}
+            self._advance(position, plan.lines)
+        receipts = {
+            key: _receipt(sum(map(len, chunks)), plan.new[key], refused.get(key, set()))
+            for key, chunks in by_site.items()
+        }
+        return WriteReceipt(
+            sum(r.stored for r in receipts.values()),
+            sum(r.duplicates for r in receipts.values()),
+            sum(r.rejected for r in receipts.values()),
+            by_site=receipts,
+        )
+
+    def position(self) -> int:
+        return self._position
+
+    def close(self) -> None:
+        self._client.close()
+        with self._lock:
+            self._notes.close()
+
+    # -- the engine's part ---------------------------------------------------------------------
+
+    @abstractmethod
+    def _post(self, lines: str) -> None:
+        """Have the server take lines. Raises `Refused`, `TooLarge`, `StoreUnavailable`."""
+
+    @abstractmethod
+    def _find_newest(self, keys: Iterable[SiteKey]) -> dict[SiteKey, int]:
+        """Time of each site's newest row; a site without rows is absent."""
+
+    @abstractmethod
+    def _standing(self, key: SiteKey, chunk: Chunk) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """For each row of ``chunk``: is it there already, and by which revision must it be written."""
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def _plan(self, rows: Mapping[SiteKey, Chunk]) -> tuple[_Plan, dict[SiteKey, int]]:
+        """The lines to send, and the newest row of each site once they are there."""
+        unknown = rows.keys() - self._newest.keys()
+        if unknown:
+            self._newest |= dict.fromkeys(unknown, NO_ROWS) | self._find_newest(unknown)
+        plan, reached = _Plan(), {}
+        for key, chunk in rows.items():
+            hidden = chunk.t_ms < self._floors.get(key, NO_ROWS)
+            if hidden.any():
+                plan.refused[key] = set(chunk.t_ms[hidden].tolist())
+                chunk = take(chunk, ~hidden)
+            newest = self._newest[key]
+            new = chunk.t_ms > newest
+            revisions = np.zeros(len(chunk), np.int64)
+            if not new.all():
+                standing, revisions[~new] = self._standing(key, take(chunk, ~new))
+                new[~new] = ~standing
+            for revision in np.unique(revisions).tolist():
+                same = revisions == revision
+                part = chunk if same.all() else take(chunk, same)
+                plan.add(key, part, self._stamp, revision)
+            plan.new[key] = set(chunk.t_ms[new].tolist())
+            reached[key] = max(newest, int(chunk.t_ms[-1])) if len(chunk) else newest
+        return plan, reached
+
+    def _send(self, plan: _Plan) -> dict[SiteKey, set[int]]:
+        """Post the lines in parts; the times of rows that were refused, by site."""
+        refused = plan.refused
+        for start in range(0, len(plan.lines), LINES_PER_POST):
+            wrong = send(self._post, plan.lines[start : start + LINES_PER_POST])
+            for line in wrong:
+                key, t_ms = plan.row_of(start + line)
+                refused.setdefault(key, set()).add(t_ms)
+            if wrong:
+                sites = sorted(str(key) for key in refused)
+                first = next(iter(wrong.values()))
+                log.warning("rows_refused", store=self._target, sites=sites, lines=len(wrong),
+                            answer=first)  # fmt: skip
+        return refused
+
+    def _advance(self, position: int, lines: Sequence[str]) -> None:
+        """Remember that everything up to ``position`` is stored, of which ``lines`` just now."""
+        position = max(position, self._position)
+        with self._told(), transaction(self._notes) as notes:
+            update = "UPDATE progress SET position = ? WHERE target = ?"
+            notes.execute(update, (position, self._target))
+            self._note(lines)
+        self._position = position
+
+    def _note(self, lines: Sequence[str]) -> None:  # noqa: B027
+        """Write down what else must be on disk with the position. Most servers need nothing."""
+
+    # -- the wire ------------------------------------------------------------------------------
+
+    def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        try:
+            answer = self._client.request(method, self._url + path, **more)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        if not answer.is_success:
+            raise self._fault(
+                answer.status_code, answer.text.strip(), answer.headers.get("Retry-After")
+            )
+        return answer
+
+    def _post_lines(self, path: str, lines: str, params: Mapping[str, str]) -> None:
+        body, headers = lines.encode(), {"Content-Type": "text/plain; charset=utf-8"}
+        if self._compress:
+            body, headers["Content-Encoding"] = gzip.compress(body, 1), "gzip"
+        self._request("POST", path, params=params, content=body, headers=headers)
+
+    def _unreachable(self, error: Exception) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"{self._url} cannot be reached ({type(error).__name__}: {error})",
+            "check that the server runs and the address is right; it is tried again",
+        )
+
+    def _fault(self, status: int, text: str, retry_after: str | None) -> Exception:
+        """What an answer other than success means for the rows at hand."""
+        said = f"{self._target} answered {status}" + (f" ({text[:300]})" if text else "")
+        if status in (400, 422):
+            return Refused(text or said)
+        if status == 413:
+            return TooLarge(text or said)
+        if status in (401, 403):
+            return StoreUnavailable(said, "check the token or user, and that it may read and write")
+        if status == 404:
+            return StoreUnavailable(said, "check the address, and create the database or bucket")
+        wait = f" after {retry_after} s, as it asks" if retry_after else ""
+        return StoreUnavailable(said, f"see the server's log; it is tried again{wait}")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreUnavailable(
+                f"{self._path} cannot be used ({error})",
+                "check that the disk is there, writable and not full; it is tried again",
+            ) from error
+
+
+def _receipt(rows: int, new: set[int], refused: set[int]) -> WriteReceipt:
+    stored = len(new - refused)
+    return WriteReceipt(stored, rows - stored - len(refused), len(refused))

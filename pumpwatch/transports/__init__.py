@@ -1,0 +1,1 @@
+"""Everything that knows a socket, a topic or an address."""

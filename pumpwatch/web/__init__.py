@@ -1,0 +1,1 @@
+"""Reads a request, draws an answer."""

@@ -1,0 +1,258 @@
+"""The JSON API under ``/api/v1``. An operation's id is the name of its function."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from pumpwatch.domain.alerts import Step
+from pumpwatch.domain.clock import DAY_MS, HOUR_MS
+from pumpwatch.domain.errors import InvalidInput, NotFound, PumpwatchError
+from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.ports import DemoControls
+from pumpwatch.domain.signals import SIGNALS
+from pumpwatch.web.approve import approve
+from pumpwatch.web.deps import WebDeps, actor_named, demo_of, deps_of, tell
+from pumpwatch.web.language import translator_of
+from pumpwatch.web.live import clock_of
+from pumpwatch.web.problems import MEDIA_TYPE, Problem
+from pumpwatch.web.schemas import (
+    AlertDetail,
+    AlertOut,
+    AlertsOut,
+    AnswerIn,
+    CycleOut,
+    CyclesOut,
+    DemoOut,
+    FaultIn,
+    FaultOut,
+    FleetOut,
+    HeldList,
+    HeldOut,
+    SeriesOut,
+    SiteOut,
+    SpeedIn,
+    StationOut,
+    StatusOut,
+    TransitionOut,
+)
+
+MAX_SPAN_MS = 400 * DAY_MS
+
+
+def _said(meaning: str) -> dict[str, Any]:
+    return {
+        "description": meaning,
+        "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+    }
+
+
+router = APIRouter(
+    prefix="/api/v1",
+    responses={
+        404: _said("Nobody has that name"),
+        409: _said("It was done already, or cannot be done now"),
+        422: _said("Something sent cannot be used; `field` names it"),
+        503: _said("A store does not answer; try again later"),
+    },
+)
+health = APIRouter()
+Deps = Annotated[WebDeps, Depends(deps_of)]
+Demo = Annotated[DemoControls, Depends(demo_of)]
+Start = Annotated[int | None, Query(description="First moment [ms]; default: one day before end.")]
+End = Annotated[int | None, Query(description="End, not included [ms]; default: now.")]
+
+
+@router.get("/sites", tags=["sites"])
+def list_sites(deps: Deps, tenant: str | None = None) -> FleetOut:
+    """Every station, what needs attention first."""
+    return FleetOut.of(deps.queries.fleet(tenant))
+
+
+@router.get("/sites/{tenant}/{site}", tags=["sites"])
+def get_site(deps: Deps, tenant: str, site: str) -> SiteOut:
+    """One station: settings, newest row, open alerts, daily pumping capacity of 30 days."""
+    return SiteOut.of_view(deps.queries.site(SiteKey(tenant, site)))
+
+
+@router.get("/sites/{tenant}/{site}/series/{signal}", tags=["sites"])
+def get_series(
+    deps: Deps,
+    tenant: str,
+    site: str,
+    signal: str,
+    start_ms: Start = None,
+    end_ms: End = None,
+    points: Annotated[int, Query(ge=1, le=5_000)] = 500,
+) -> SeriesOut:
+    """One signal, downsampled to at most ``points`` buckets."""
+    if signal not in SIGNALS:
+        raise InvalidInput("signal", f"{signal!r} is unknown", "use a name of the nomenclature")
+    span = _span(deps, start_ms, end_ms)
+    chunk = deps.queries.samples(SiteKey(tenant, site), signal, *span, points)
+    return SeriesOut(
+        signal=signal,
+        unit=SIGNALS[signal].unit,
+        t_ms=chunk.t_ms.tolist(),
+        **{name: list(chunk.signals.get(name, ())) for name in ("min", "mean", "max")},
+    )
+
+
+@router.get("/sites/{tenant}/{site}/cycles", tags=["sites"])
+def get_cycles(
+    deps: Deps, tenant: str, site: str, start_ms: Start = None, end_ms: End = None
+) -> CyclesOut:
+    """Cycles whose run began in the time asked for."""
+    span = _span(deps, start_ms, end_ms)
+    rows = deps.queries.cycles(SiteKey(tenant, site), *span)
+    return CyclesOut(cycles=[CycleOut.of(row) for row in rows])
+
+
+@router.get("/alerts", tags=["alerts"])
+def list_alerts(
+    deps: Deps,
+    tenant: str | None = None,
+    include_resolved: bool = False,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
+) -> AlertsOut:
+    """Open alerts, most urgent first; then, if asked for, those that are over."""
+    items = deps.queries.alerts(tenant, include_resolved=include_resolved, limit=limit)
+    return AlertsOut(alerts=[AlertOut.of(item.alert) for item in items])
+
+
+@router.get("/alerts/{alert_id}", tags=["alerts"])
+def get_alert(request: Request, deps: Deps, alert_id: str) -> AlertDetail:
+    """One alert with its evidence and history, and its words in the language asked for."""
+    return _detail(request, deps, alert_id)
+
+
+@router.post("/alerts/{alert_id}/acknowledge", tags=["alerts"])
+def acknowledge_alert(
+    request: Request, deps: Deps, alert_id: str, answer: Annotated[AnswerIn, Body()]
+) -> AlertDetail:
+    """Take an alert. 409 when somebody already has it."""
+    changed = deps.alerts.acknowledge(alert_id, actor_named(answer.name), answer.note.strip())
+    tell(deps, changed, Step.ACKNOWLEDGED)
+    return _detail(request, deps, alert_id)
+
+
+@router.post("/alerts/{alert_id}/notes", tags=["alerts"])
+def add_alert_note(
+    request: Request, deps: Deps, alert_id: str, answer: Annotated[AnswerIn, Body()]
+) -> AlertDetail:
+    """Write a note into an alert's history."""
+    changed = deps.alerts.add_note(alert_id, actor_named(answer.name), answer.note.strip())
+    tell(deps, changed, Step.NOTE)
+    return _detail(request, deps, alert_id)
+
+
+@router.post("/alerts/{alert_id}/resolve", tags=["alerts"])
+def resolve_alert(
+    request: Request, deps: Deps, alert_id: str, answer: Annotated[AnswerIn, Body()]
+) -> AlertDetail:
+    """Close an alert; the note says what was found and done."""
+    changed = deps.alerts.resolve(alert_id, actor_named(answer.name), answer.note.strip())
+    tell(deps, changed, Step.RESOLVED)
+    return _detail(request, deps, alert_id)
+
+
+@router.get("/held", tags=["sites"])
+def list_held(deps: Deps) -> HeldList:
+    """Stations that report and that nobody has approved."""
+    return HeldList(held=[HeldOut.of(one) for one in deps.queries.held()])
+
+
+@router.post("/held/{tenant}/{site}/approve", tags=["sites"])
+def approve_held(
+    deps: Deps, tenant: str, site: str, fields: Annotated[dict[str, Any], Body()]
+) -> StationOut:
+    """Take a held station in. The body holds fields of ``site.json``, or nothing: ``{}``."""
+    key = SiteKey(tenant, site)
+    approve(deps, key, fields, actor_named(""))
+    return StationOut.of(deps.queries.station(key))
+
+
+@router.get("/status", tags=["hub"])
+def get_status(deps: Deps) -> StatusOut:
+    """Health of the hub as ages, and its counters."""
+    if deps.status is None:
+        raise NotFound("these pages run apart from the hub", "ask the hub's own status")
+    return StatusOut.of(deps.status.status())
+
+
+@router.get("/demo", tags=["demo"])
+def get_demo(demo: Demo) -> DemoOut:
+    """The simulated fleet. 404 wherever data are real."""
+    return DemoOut(
+        speed=demo.speed(),
+        fault_codes=demo.fault_codes(),
+        active=[FaultOut.of(fault) for fault in demo.active_faults()],
+    )
+
+
+@router.post("/demo/faults", tags=["demo"])
+def start_demo_fault(demo: Demo, fault: Annotated[FaultIn, Body()]) -> FaultOut:
+    """Let something break on a simulated station."""
+    return FaultOut.of(demo.start_fault(fault.site, fault.fault, fault.target))
+
+
+@router.post("/demo/faults/clear", tags=["demo"])
+def clear_demo_fault(demo: Demo, fault: Annotated[FaultIn, Body()]) -> DemoOut:
+    """Repair it."""
+    demo.clear_fault(fault.site, fault.fault, fault.target)
+    return get_demo(demo)
+
+
+@router.post("/demo/speed", tags=["demo"])
+def set_demo_speed(deps: Deps, demo: Demo, wish: Annotated[SpeedIn, Body()]) -> DemoOut:
+    """Let the time of the demo run faster or slower."""
+    demo.set_speed(wish.speed)
+    deps.feed.publish("clock", clock_of(deps))
+    return get_demo(demo)
+
+
+@health.get("/healthz", tags=["hub"])
+def healthz() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@health.get("/readyz", tags=["hub"])
+def readyz(deps: Deps) -> Response:
+    """Whether the parts that are needed work; 503 names those that do not."""
+    failed: list[str] = []
+    try:
+        if deps.queries.fleet().series_down:
+            failed.append("series")
+    except PumpwatchError:
+        failed.append("ledger")
+    if deps.status is not None and not deps.status.status().broker_connected:
+        failed.append("broker")
+    return JSONResponse({"ready": not failed, "failed": failed}, 503 if failed else 200)
+
+
+def _detail(request: Request, deps: WebDeps, alert_id: str) -> AlertDetail:
+    view = deps.queries.alert(alert_id)
+    words = deps.word(view.alert, view.site, translator_of(request))
+    about = AlertOut.of(view.alert).model_dump()
+    return AlertDetail(
+        **about,
+        evidence=dict(view.alert.evidence),
+        transitions=[TransitionOut.of(t) for t in view.transitions],
+        title=words.title,
+        summary=words.summary,
+        why=words.why,
+        do=words.do,
+        bring=words.bring,
+        urgency=words.urgency,
+    )
+
+
+def _span(deps: WebDeps, start_ms: int | None, end_ms: int | None) -> tuple[int, int]:
+    end = deps.clock.now_ms() if end_ms is None else end_ms
+    start = end - 24 * HOUR_MS if start_ms is None else start_ms
+    if not 0 < end - start <= MAX_SPAN_MS:
+        raise InvalidInput("start_ms", "must lie before end_ms, by at most 400 days", "correct it")
+    return start, end

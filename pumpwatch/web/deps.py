@@ -1,0 +1,88 @@
+"""What the pages need, handed in from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fastapi import Request
+
+from pumpwatch.alerting.i18n import Translator
+from pumpwatch.alerting.wording import Wording, word
+from pumpwatch.domain.actors import LOCAL, Actor
+from pumpwatch.domain.alerts import Alert, Step
+from pumpwatch.domain.clock import Clock
+from pumpwatch.domain.errors import NotFound
+from pumpwatch.domain.ports import DemoControls, SiteBook, StatusSource
+from pumpwatch.domain.sites import Site
+from pumpwatch.services.live import LiveFeed
+from pumpwatch.services.queries import Queries
+
+HERE = Path(__file__).parent
+MAX_NAME = 40
+MAX_NOTE = 1_000
+
+
+class AlertActions(Protocol):
+    """What a person may do to an alert (`pumpwatch.services.alerts.AlertService` does it).
+
+    Raises `NotFound`; `Conflict` when it was done already; `InvalidInput` when words are missing.
+    """
+
+    def acknowledge(self, alert_id: str, actor: Actor, note: str, /) -> Alert: ...
+
+    def add_note(self, alert_id: str, actor: Actor, text: str, /) -> Alert: ...
+
+    def resolve(self, alert_id: str, actor: Actor, found: str, /) -> Alert: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WebDeps:
+    """Everything `pumpwatch.web.app.create_app` serves.
+
+    ``hosts`` are the names by which this server may be called (``Host`` header, without port); empty
+    takes any. Give the loopback names where the server is bound to loopback: a foreign page whose
+    name resolves to this machine is refused then.
+    """
+
+    queries: Queries
+    alerts: AlertActions
+    sites: SiteBook
+    feed: LiveFeed
+    clock: Clock
+    status: StatusSource | None = None
+    demo: DemoControls | None = None
+    word: Callable[[Alert, Site, Translator], Wording] = word
+    hosts: Sequence[str] = ()
+
+
+def deps_of(request: Request) -> WebDeps:
+    deps: WebDeps = request.app.state.deps
+    return deps
+
+
+def demo_of(request: Request) -> DemoControls:
+    """The demo's controls. Raises `NotFound` wherever data are real."""
+    demo = deps_of(request).demo
+    if demo is None:
+        raise NotFound("there is no simulated fleet here", "start one with: pumpwatch demo")
+    return demo
+
+
+def tell(deps: WebDeps, alert: Alert, step: Step) -> None:
+    """Let everybody who watches see a person's change at once."""
+    about = {"tenant": alert.key.tenant, "site": alert.key.site}
+    deps.feed.publish("alert", {"id": alert.id, **about, "step": str(step)})
+
+
+def actor_named(name: str) -> Actor:
+    """Who signs: until accounts exist, whoever sits here, by the name they type."""
+    name = " ".join(name.split())[:MAX_NAME]
+    return Actor(f"local:{name}", "local") if name else LOCAL
+
+
+def name_of(actor_id: str) -> str:
+    """The name an actor typed; '' for one who gave none and for the hub itself."""
+    return actor_id.removeprefix("local:") if actor_id.startswith("local:") else ""

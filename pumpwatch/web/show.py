@@ -1,0 +1,139 @@
+"""Small words for pages: states, steps, pumps, who; each in the reader's language."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pumpwatch.alerting.catalogue import ENTRIES
+from pumpwatch.alerting.i18n import N_, Translator
+from pumpwatch.alerting.signs import pump_name
+from pumpwatch.alerting.wording import Wording, fault_title
+from pumpwatch.domain.actors import LOCAL, SYSTEM
+from pumpwatch.domain.alerts import Alert, Kind, Severity, Step, iso_utc
+from pumpwatch.domain.clock import DAY_MS
+from pumpwatch.domain.ports import DemoControls
+from pumpwatch.domain.signals import SIGNALS, Signal, SignalKind, run_signal
+from pumpwatch.domain.sites import LogKind, Site
+from pumpwatch.services.queries import Attention, StationRow, since_of
+from pumpwatch.web.deps import name_of
+
+_STATES = {
+    Attention.CRITICAL: N_("Critical"),
+    Attention.ALARM: N_("Alarm"),
+    Attention.WARNING: N_("Warning"),
+    Attention.SILENT: N_("No data"),
+    Attention.INFO: N_("Notice"),
+    Attention.NORMAL: N_("Normal"),
+}
+_STEPS = {
+    Step.OPENED: N_("Began"),
+    Step.WORSENED: N_("Got worse"),
+    Step.ACKNOWLEDGED: N_("Acknowledged"),
+    Step.RESOLVED: N_("Over"),
+    Step.NOTE: N_("Note"),
+}
+_LOG = {
+    LogKind.OVERHAUL: N_("Overhaul"),
+    LogKind.CLEANING: N_("Cleaning"),
+    LogKind.REPLACED: N_("Replaced"),
+    LogKind.ACCEPTED_CHANGE: N_("Change accepted"),
+    LogKind.SET_POINT: N_("Set point changed"),
+    LogKind.VISIT: N_("Visit"),
+    LogKind.MANUAL_RUN: N_("Manual run"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """What templates ask for a word. Holds the language and the wording of alerts."""
+
+    tr: Translator
+    word: Callable[[Alert, Site, Translator], Wording]
+
+    def words(self, alert: Alert, site: Site) -> Wording:
+        return self.word(alert, site, self.tr)
+
+    def state(self, attention: Attention | Severity) -> str:
+        return self.tr.gettext(_STATES[Attention(attention)])
+
+    def step(self, step: Step) -> str:
+        return self.tr.gettext(_STEPS[step])
+
+    def log(self, kind: LogKind) -> str:
+        return self.tr.gettext(_LOG[kind])
+
+    def pump(self, target: str | None) -> str:
+        """``1号ポンプ`` / ``Pump 1``; '' for a whole station."""
+        return pump_name(target, self.tr) if target else ""
+
+    def running(self, row: StationRow) -> str:
+        """Which pumps run, as one phrase; what nobody hears of is not said."""
+        told = any(run_signal(n) in row.values for n in range(1, row.site.pumps + 1))
+        if row.silent or not told:
+            return self.tr._("Pumps: not known")
+        if not row.running:
+            return self.tr._("Pumps stopped")
+        pumps = self.tr.listed(self.pump(p) for p in row.running)
+        return self.tr._("{pumps} running").format(pumps=pumps)
+
+    def who(self, actor_id: str | None) -> str:
+        if actor_id == SYSTEM.id:
+            return self.tr._("pumpwatch")
+        if actor_id is None or actor_id == LOCAL.id:
+            return self.tr._("somebody at this hub")
+        return name_of(actor_id) or actor_id
+
+    def level_of(self, row: StationRow) -> str:
+        """The level of a station; of a silent one, what it was last."""
+        level = row.values.get("level_m")
+        if row.silent and level is not None:
+            return self.tr._("last {level}").format(level=self.level(level))
+        return self.level(level)
+
+    def level(self, metres: float | None) -> str:
+        return self.tr._("level unknown") if metres is None else f"{self.tr.number(metres, 2)} m"
+
+    def moment(self, t_ms: int, site: Site, now_ms: int) -> str:
+        """Date and time at the station; the year only when it is not obvious."""
+        return self.tr.moment(t_ms, site.timezone, year=abs(now_ms - t_ms) > 300 * DAY_MS)
+
+    def fault(self, code: str) -> str:
+        return fault_title(code, self.tr)
+
+    def what(self, alert: Alert) -> str:
+        """Pump and fault, without the station and the urgency: those stand beside it."""
+        code = alert.fault[0] if alert.fault else "unusual"
+        what = self.fault(code)
+        if alert.kind is Kind.PREDICTIVE and code in ENTRIES and not ENTRIES[code].observed:
+            what = self.tr._("{fault} suspected").format(fault=what)
+        if alert.target is None:
+            return what[:1].upper() + what[1:]
+        return self.tr._("{pump}: {what}").format(pump=self.pump(alert.target), what=what)
+
+    def iso(self, t_ms: int) -> str:
+        return iso_utc(t_ms)
+
+    def since(self, alert: Alert) -> int:
+        return since_of(alert)
+
+    def targets(self, demo: DemoControls, rows: Sequence[StationRow]) -> list[str]:
+        """Every pump that any station of the demo has."""
+        return sorted({t for row in rows for t in demo.targets(row.key.site)})
+
+    def station(self, rows: Sequence[StationRow], site: str) -> str:
+        return next((row.name for row in rows if row.key.site == site), site)
+
+    def readings(self, row: StationRow) -> list[tuple[str, str]]:
+        """The newest row of a station, each value with its name and unit."""
+        return [
+            (getattr(signal, self.tr.lang), self._reading(signal, row.values[name]))
+            for name, signal in SIGNALS.items()
+            if name in row.values
+        ]
+
+    def _reading(self, signal: Signal, value: float) -> str:
+        if signal.kind is SignalKind.STATE:
+            return self.tr._("on") if value >= 0.5 else self.tr._("off")
+        decimals = 2 if signal.unit == "m" else 1 if signal.unit else 0
+        return f"{self.tr.number(value, decimals)} {signal.unit}".strip()

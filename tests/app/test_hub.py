@@ -1,0 +1,148 @@
+"""The hub, assembled, before anything arrives: what it says when something it leans on is missing."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pumpwatch.app.datadir import DataDir
+from pumpwatch.app.demo import Demo, DemoOptions, fresh
+from pumpwatch.app.hub import Hub
+from pumpwatch.app.settings import Settings
+from pumpwatch.domain.actors import SYSTEM
+from pumpwatch.domain.clock import WallClock
+from pumpwatch.domain.errors import InvalidInput, PumpwatchError
+from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.messages import Birth
+from pumpwatch.domain.ports import Checkpoint, CommitReceipt, DoorOutcome
+from pumpwatch.domain.sites import Site
+
+KEY = SiteKey("default", "mh-01")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def make_hub(tmp_path: Path) -> Iterator[Callable[[], Hub]]:
+    made: list[Hub] = []
+    directory = DataDir(tmp_path / "hub")
+    directory.claim("live")
+
+    def make() -> Hub:
+        port = free_port()
+        made.append(Hub(Settings(), directory, WallClock(), [], broker_port=port))
+        return made[-1]
+
+    yield make
+    for hub in made:
+        hub.stop()
+
+
+def test_a_broker_that_is_away_is_a_problem_with_a_remedy_and_everything_else_runs(
+    make_hub: Callable[[], Hub],
+) -> None:
+    hub = make_hub()
+    hub.start()
+    end = time.monotonic() + 10
+    while not hub.status().problems and time.monotonic() < end:
+        time.sleep(0.02)
+    (line,) = hub.status().problems
+    assert line.startswith("no broker at 127.0.0.1:")
+    assert "start it or correct the address" in line
+    assert not hub.status().broker_connected
+    assert hub.caught_up()
+
+
+def test_every_counter_of_bad_input_is_there_from_the_start(make_hub: Callable[[], Hub]) -> None:
+    counters = make_hub().status().counters
+    wanted = ["held", "duplicate", "rival_senders", "failed_sites", "checkpoints_lost", "takeovers"]
+    wanted += [
+        f"poison_{reason}" for reason in ("json", "future", "mismatch", "not_finite", "topic")
+    ]
+    assert {name: counters.get(name) for name in wanted} == dict.fromkeys(wanted, 0)
+
+
+def test_a_damaged_checkpoint_does_not_keep_the_hub_from_starting(
+    make_hub: Callable[[], Hub],
+) -> None:
+    first = make_hub()
+    first.stores.ledger.put_site(KEY, Site(KEY.site), SYSTEM, 1)
+    first.stores.ledger.commit_assessment([Checkpoint(KEY, 5, b"rubbish")], [], [])
+    assert make_hub().status().counters["checkpoints_lost"] == 1
+
+
+def test_two_demos_do_not_share_a_directory(tmp_path: Path) -> None:
+    directory = DataDir(tmp_path / "demo")
+    with fresh(directory):
+        (directory.path / "inbox.db").write_text("of the first")
+        with pytest.raises(PumpwatchError, match="another hub"), fresh(DataDir(directory.path)):
+            pass
+        assert directory.inbox.read_text() == "of the first"
+    with fresh(directory):
+        assert not directory.inbox.exists(), "a demo begins anew"
+
+
+@pytest.mark.parametrize("purpose", ["live", "recording"])
+def test_a_demo_empties_nothing_that_is_not_a_demos(tmp_path: Path, purpose: str) -> None:
+    directory = DataDir(tmp_path / "data")
+    directory.claim(purpose)  # type: ignore[arg-type]
+    (directory.path / "inbox.db").write_text("real")
+    demo = Demo(Settings(), directory.path, DemoOptions(), [])
+    with pytest.raises(PumpwatchError, match=f"holds {purpose} data.*--data-dir"):
+        demo.start(lambda what, share: None)
+    demo.stop()
+    assert directory.inbox.read_text() == "real"
+
+
+def test_a_fault_that_does_not_exist_is_named_before_the_history_is_made(tmp_path: Path) -> None:
+    demo = Demo(Settings(), tmp_path, DemoOptions(stations=2), [])
+    demo.check_fault("mh-02", "pump_ragging")
+    with pytest.raises(InvalidInput, match="site: 'mh-99' is not simulated: use mh-01, mh-02"):
+        demo.check_fault("mh-99", "pump_ragging")
+    with pytest.raises(InvalidInput, match=r"fault: 'rust'.*check_valve_leak"):
+        demo.check_fault("mh-02", "rust")
+
+
+def test_pages_hear_of_every_change_of_a_site(make_hub: Callable[[], Hub]) -> None:
+    hub = make_hub()
+    watcher = hub.feed.subscribe()
+    for level_m in (1.0, 1.2):
+        site = Site(KEY.site, start_level_m=level_m)
+        hub.stores.ledger.put_site(KEY, site, SYSTEM, 1)
+        hub._tend()
+        hub._tend()
+        assert [(e.kind, e.data) for e in watcher.take(0)] == [("site", KEY._asdict())]
+
+
+@pytest.mark.parametrize(("stuck", "settles"), [("assess", 0), ("notify", 1)])
+def test_a_worker_that_does_not_end_keeps_its_state_to_itself(
+    make_hub: Callable[[], Hub], monkeypatch: pytest.MonkeyPatch, stuck: str, settles: int
+) -> None:
+    hub = make_hub()
+    settled: list[int] = []
+    monkeypatch.setattr(hub.assess, "settle", settled.append)
+    worker = next(w for w in hub._workers if w.name == stuck)
+    monkeypatch.setattr(worker, "stop", lambda: False)
+    hub.stop()
+    assert len(settled) == settles
+    monkeypatch.undo()
+
+
+def test_a_site_that_waits_keeps_what_it_announced_though_it_goes_offline(
+    make_hub: Callable[[], Hub],
+) -> None:
+    hub = make_hub()
+    born = Birth(KEY, True, signals={"pump1_run": {}}, period_s=10)
+    for birth in (born, Birth(KEY, False)):
+        hub._hear(DoorOutcome([], [], [birth], {}, CommitReceipt(0, 0)))
+        hub._settle_births()
+    (held,) = hub.stores.ledger.held()
+    assert held.birth == born

@@ -1,0 +1,69 @@
+"""The adapters of each port. A new adapter is one more line here, and runs every contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pumpwatch.stores.ledger import SqlLedger
+from pumpwatch.stores.memory import MemoryLedger, MemorySeries, MemoryShelf
+from pumpwatch.stores.series_sqlite import SqliteSeries
+from pumpwatch.stores.shelf import FileShelf
+
+Fixture = Callable[[str], Any]
+SERIES: dict[str, Callable[[Path, Fixture], Any]] = {
+    "memory": lambda folder, fixture: MemorySeries(),
+    "sqlite": lambda folder, fixture: SqliteSeries(folder / "series.db"),
+    "influx_v1": lambda folder, fixture: fixture("influx_v1")(folder),
+    "influx_v2": lambda folder, fixture: fixture("influx_v2")(folder),
+    "victoria": lambda folder, fixture: fixture("victoria")(folder),
+}
+PROGRAM = {
+    "influx_v1": pytest.mark.influx,
+    "influx_v2": pytest.mark.influx,
+    "victoria": pytest.mark.store,
+}
+LEDGERS: dict[str, Callable[[Path], Any]] = {
+    "memory": lambda folder: MemoryLedger(),
+    "sqlite": lambda folder: SqlLedger(f"sqlite:///{folder / 'core.db'}"),
+}
+SHELVES: dict[str, Callable[[Path], Any]] = {
+    "memory": lambda folder: MemoryShelf(),
+    "files": lambda folder: FileShelf(folder / "models"),
+}
+
+
+@pytest.fixture(params=[pytest.param(name, marks=PROGRAM.get(name, ())) for name in SERIES])
+def new_series(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Any]]:
+    """A function that opens another empty time-series store."""
+    opened: list[Any] = []
+
+    def open_another() -> Any:
+        folder = tmp_path / str(len(opened))
+        folder.mkdir()
+        opened.append(SERIES[request.param](folder, request.getfixturevalue))
+        return opened[-1]
+
+    yield open_another
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def series(new_series: Callable[[], Any]) -> Any:
+    return new_series()
+
+
+@pytest.fixture(params=LEDGERS)
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    book = LEDGERS[request.param](tmp_path)
+    yield book
+    book.close()
+
+
+@pytest.fixture(params=SHELVES)
+def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    return SHELVES[request.param](tmp_path)

@@ -1,0 +1,86 @@
+"""The order in which a site's messages are judged does not depend on how they arrived."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.messages import Lane, Stamp, Telemetry
+from pumpwatch.domain.samples import Chunk
+from pumpwatch.services.ordering import HOLD_MS, Resequencer
+
+KEY = SiteKey("default", "mh0001")
+
+
+def message(seq: int, low: int | None = 1, epoch: str = "e1") -> Telemetry:
+    stamp = Stamp(KEY, epoch, Lane.TELEMETRY, seq, sent_ms=0, low=low)
+    return Telemetry(stamp, Chunk(np.array([seq]), {}))
+
+
+def feed(order: Resequencer, seqs: list[int], low: int | None = 1) -> list[int]:
+    out = []
+    for i, seq in enumerate(seqs):
+        out += [m.stamp.seq for m in order.take(i + 1, 0, message(seq, low))]
+    return out
+
+
+@given(st.lists(st.integers(1, 30), max_size=80), st.integers(0, 2**32))
+def test_any_arrival_order_comes_out_in_sequence_and_once(repeats: list[int], seed: int) -> None:
+    seqs = list(range(1, 31)) + repeats
+    random.Random(seed).shuffle(seqs)
+    assert feed(Resequencer(), seqs) == list(range(1, 31))
+
+
+def test_without_low_the_first_message_seen_begins_the_lane() -> None:
+    assert feed(Resequencer(), [7, 9, 8], low=None) == [7, 8, 9]
+
+
+def test_low_says_that_nothing_below_will_come() -> None:
+    order = Resequencer()
+    assert feed(order, [1, 3]) == [1]
+    assert [m.stamp.seq for m in order.take(3, 0, message(4, low=3))] == [3, 4]
+
+
+def test_a_hole_that_never_closes_is_given_up_by_the_inboxs_own_time() -> None:
+    order = Resequencer()
+    order.take(1, 0, message(1))
+    assert order.take(2, 0, message(3)) == []
+    assert order.oldest_held_id() == 2
+    late = order.take(3, HOLD_MS + 1, message(4))
+    assert [m.stamp.seq for m in late] == [3, 4]
+    assert order.oldest_held_id() is None
+
+
+def test_a_hole_of_an_outbox_that_was_replaced_is_given_up_when_the_new_one_speaks() -> None:
+    order = Resequencer()
+    order.take(1, 0, message(1, epoch="old"))
+    assert order.take(2, 0, message(3, epoch="old")) == []
+    late = order.take(3, HOLD_MS + 1, message(1, epoch="new"))
+    assert sorted((m.stamp.epoch, m.stamp.seq) for m in late) == [("new", 1), ("old", 3)]
+    assert order.oldest_held_id() is None
+
+
+def test_a_hole_of_a_silent_site_is_given_up_by_the_clock() -> None:
+    order = Resequencer()
+    order.take(1, 0, message(1))
+    order.take(2, 0, message(3))
+    assert order.give_up(HOLD_MS) == []
+    assert [m.stamp.seq for m in order.give_up(HOLD_MS + 1)] == [3]
+    assert order.oldest_held_id() is None
+
+
+def test_going_on_from_the_expected_numbers_repeats_nothing() -> None:
+    first = Resequencer()
+    feed(first, [1, 2, 4])
+    again = Resequencer(first.expected())
+    assert feed(again, [1, 2, 3, 4]) == [3, 4]
+
+
+def test_a_new_outbox_is_a_new_sequence() -> None:
+    order = Resequencer()
+    feed(order, [1, 2, 3])
+    assert [m.stamp.seq for m in order.take(9, 0, message(1, epoch="e2"))] == [1]

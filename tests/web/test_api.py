@@ -1,0 +1,163 @@
+"""The JSON API: what it says, and how it says what is wrong."""
+
+import pytest
+
+from pumpwatch.domain.clock import DAY_MS, HOUR_MS
+from pumpwatch.domain.keys import SiteKey
+
+
+def test_the_fleet_is_ranked(client):
+    answer = client.get("/api/v1/sites").json()
+    assert answer["stations"][0]["name"] == "鳳南"
+    assert answer["counts"] == {
+        "critical": 0, "alarm": 1, "warning": 2, "silent": 1, "info": 0, "normal": 8,
+    }  # fmt: skip
+
+
+def test_a_tenant_sees_its_own_sites(client):
+    assert client.get("/api/v1/sites", params={"tenant": "other"}).json()["stations"] == []
+
+
+def test_a_site_gives_its_capacity_by_day(client):
+    site = client.get("/api/v1/sites/demo/mh0003").json()
+    pump2 = site["capacity"][1]
+    assert pump2["pump"] == "pump2"
+    assert pump2["median_m3s"][-1] < 0.8 * pump2["median_m3s"][0]
+    assert pump2["normal_m3s"] == pytest.approx(0.00502)
+    assert site["settings"]["well_depth_m"] == 3.4
+
+
+def test_a_series_is_downsampled(client, world):
+    now = world.clock.now_ms()
+    wish = {"start_ms": now - 6 * HOUR_MS, "end_ms": now, "points": 10}
+    series = client.get("/api/v1/sites/demo/mh0003/series/level_m", params=wish).json()
+    assert len(series["t_ms"]) == 10
+    assert series["unit"] == "m"
+    assert all(
+        a <= b <= c for a, b, c in zip(series["min"], series["mean"], series["max"], strict=True)
+    )
+
+
+def test_a_signal_the_site_does_not_have_is_an_empty_series(client):
+    assert client.get("/api/v1/sites/demo/mh0003/series/rain_mm_h").json()["t_ms"] == []
+
+
+def test_cycles_come_in_the_time_asked_for(client, world):
+    now = world.clock.now_ms()
+    wish = {"start_ms": now - 2 * DAY_MS, "end_ms": now - DAY_MS}
+    cycles = client.get("/api/v1/sites/demo/mh0003/cycles", params=wish).json()["cycles"]
+    assert len(cycles) == 36
+    assert {c["pump"] for c in cycles} == {"pump1", "pump2"}
+
+
+def test_alerts_that_are_over_come_when_asked_for(client):
+    assert len(client.get("/api/v1/alerts").json()["alerts"]) == 3
+    every = client.get("/api/v1/alerts", params={"include_resolved": True}).json()["alerts"]
+    assert [a["resolved_ms"] is None for a in every] == [True, True, True, False]
+
+
+def test_an_alert_explains_itself_in_the_language_asked_for(client, world):
+    path = f"/api/v1/alerts/{world.alert_of('capacity:pump2').id}"
+    alert = client.get(path, headers={"accept-language": "en"}).json()
+    assert "clogging with rags" in alert["title"]
+    assert alert["evidence"]["capacity_index"] == 0.73
+    assert alert["transitions"][0]["step"] == "opened"
+    assert "異物絡まり" in client.get(path).json()["title"]
+
+
+def test_acknowledging_twice_is_a_conflict_that_names_the_first(client, world):
+    path = f"/api/v1/alerts/{world.alert_of('capacity:pump2').id}/acknowledge"
+    assert client.post(path, json={"name": "山本"}).json()["acknowledged_by"] == "local:山本"
+    answer = client.post(path, json={"name": "鈴木"})
+    assert answer.status_code == 409
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "local:山本" in answer.json()["detail"]
+    assert answer.json()["remedy"]
+
+
+def test_notes_and_closing(client, world):
+    path = f"/api/v1/alerts/{world.alert_of('capacity:pump2').id}"
+    client.post(f"{path}/notes", json={"note": "seen"})
+    answer = client.post(f"{path}/resolve", json={"note": "rags"}).json()
+    assert [t["step"] for t in answer["transitions"]] == ["opened", "note", "resolved"]
+
+
+def test_a_persons_change_is_told_to_every_page(client, world):
+    watcher = world.feed.subscribe()
+    alert = world.alert_of("capacity:pump2")
+    client.post(f"/api/v1/alerts/{alert.id}/acknowledge", json={})
+    assert [e.data["step"] for e in watcher.take(1)] == ["acknowledged"]
+
+
+def test_a_held_station_is_approved_with_its_settings(client, world):
+    assert client.get("/api/v1/held").json()["held"][0]["messages"] == 31
+    wish = {"name": "新家", "well_diameter_m": 1.2}
+    answer = client.post("/api/v1/held/demo/mh0099/approve", json=wish)
+    assert answer.json()["name"] == "新家"
+    assert world.ledger.site(SiteKey("demo", "mh0099")).well_diameter_m == 1.2
+    assert client.get("/api/v1/held").json()["held"] == []
+
+
+def test_a_setting_that_cannot_be_names_its_field(client, world):
+    answer = client.post("/api/v1/held/demo/mh0099/approve", json={"well_depth_m": -1})
+    assert answer.status_code == 422
+    assert answer.json()["field"] == "well_depth_m"
+    assert world.ledger.site(SiteKey("demo", "mh0099")) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "field"),
+    [
+        ("/api/v1/sites/demo/none", 404, None),
+        ("/api/v1/alerts/none", 404, None),
+        ("/api/v1/nothing", 404, None),
+        ("/api/v1/demo", 404, None),
+        ("/api/v1/sites/demo/mh0001/series/smell", 422, "signal"),
+        ("/api/v1/sites/demo/mh0001/series/level_m?points=0", 422, "points"),
+        ("/api/v1/sites/demo/mh0001/series/level_m?start_ms=9&end_ms=5", 422, "start_ms"),
+        ("/api/v1/sites/demo/mh0001/cycles?start_ms=x", 422, "start_ms"),
+    ],
+)
+def test_errors_are_problem_details(client, path, status, field):
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert (problem["status"], problem.get("field")) == (status, field)
+    assert problem["detail"]
+
+
+def test_the_demo_is_driven_over_the_api(world, serve):
+    client = serve(world, demo=True)
+    fault = {"site": "mh0004", "fault": "pump_ragging", "target": "pump1"}
+    assert client.post("/api/v1/demo/faults", json=fault).json()["site"] == "mh0004"
+    assert len(client.get("/api/v1/demo").json()["active"]) == 1
+    assert client.post("/api/v1/demo/faults/clear", json=fault).json()["active"] == []
+    assert client.post("/api/v1/demo/speed", json={"speed": 10}).json()["speed"] == 10
+    wrong = client.post("/api/v1/demo/faults", json={**fault, "fault": "gremlins"})
+    assert (wrong.status_code, wrong.json()["field"]) == (422, "fault")
+
+
+def test_status_gives_ages(client, world):
+    status = client.get("/api/v1/status").json()
+    assert status["now_ms"] - status["last_message_ms"] == 2_000
+
+
+def test_ready_names_what_is_not(client, world):
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").status_code == 200
+    world.status.connected = False
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["failed"]) == (503, ["broker"])
+
+
+def test_operation_ids_stay(client):
+    """Generated clients are named after these: add, do not rename."""
+    spec = client.get("/api/v1/openapi.json").json()
+    ids = {op["operationId"] for path in spec["paths"].values() for op in path.values()}
+    assert ids == {
+        "list_sites", "get_site", "get_series", "get_cycles", "list_alerts", "get_alert",
+        "acknowledge_alert", "add_alert_note", "resolve_alert", "list_held", "approve_held",
+        "get_status", "get_demo", "start_demo_fault", "clear_demo_fault", "set_demo_speed",
+        "healthz", "readyz",
+    }  # fmt: skip
