@@ -244,12 +244,12 @@ class HubClient:
             return accepted_at is not None
         now = time.monotonic()
         if self._takeover.ended(round(accepted_at * 1000), round(now * 1000)):
-            self.counters["takeovers"] += 1
             self._complain(
                 f"the broker ended {self._takeover.limit + 1} connections within a minute: another "
                 f"hub probably uses the client id {self.client_id}; stop it or give one of them its "
                 "own install id"
             )
+            self.counters["takeovers"] += 1  # last: who sees it counted finds it explained
         return True
 
     def _complain(self, problem: str) -> None:
