@@ -8,6 +8,7 @@ below the hub's watermark for this epoch; that the broker took it (PUBACK) prove
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
@@ -510,6 +511,7 @@ class Agent:
                 self._say_once("outbox", str(error))
                 return
             if gone:
+                sys.audit("pumpwatch.reached", "edge.trimmed")
                 self._hub_is_back()
                 self.counters["acked"] += gone
                 state.moved_ms = now.mono_ms

@@ -9,6 +9,7 @@ and said before they begin; an event is never given up.
 from __future__ import annotations
 
 import sqlite3
+import sys
 import uuid
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -334,6 +335,9 @@ class SqliteOutbox(_Bounded):
                     (seq, rows, text),
                 )
             loss = _make_room(_Table(db), held - self._max_bytes, self._thin_to)
+            sys.audit("pumpwatch.reached", "edge.in_txn")
+            if loss.freed:
+                sys.audit("pumpwatch.reached", "edge.thinned")
             taken = self.taken + _samples(bodies)
             counted = {
                 "taken": taken,
@@ -345,6 +349,7 @@ class SqliteOutbox(_Bounded):
                 "UPDATE meta SET value = ? WHERE name = ? AND value <> ?",
                 [(value, name, value) for name, value in counted.items()],
             )
+        sys.audit("pumpwatch.reached", "edge.committed")
         self.taken, self._last, self._bytes = taken, last, held
         self._watch_fill()
         self._give_up(loss)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -154,6 +155,7 @@ class AgentRunner:
             log.error("%s", error)
             self._source_ended = True
         if items:
+            sys.audit("pumpwatch.reached", "edge.read")
             self._perform(self.agent.take(items, now))
         if self._source_ended or self.source.finished:
             self._perform(self.agent.source_finished(now))
@@ -172,6 +174,7 @@ class AgentRunner:
             case Connected():
                 return self.agent.connected(now, event.receive_maximum)
             case Acked():
+                sys.audit("pumpwatch.reached", "edge.puback")
                 return self.agent.puback(event.handles, now)
             case Arrived():
                 return self.agent.message(event.topic, event.payload, now)
@@ -182,6 +185,7 @@ class AgentRunner:
         for action in actions:
             if isinstance(action, Publish):
                 self._publisher.publish(action)
+                sys.audit("pumpwatch.reached", "edge.published")
             elif isinstance(action, Subscribe):
                 self._publisher.subscribe(action)
             else:

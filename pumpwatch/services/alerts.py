@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -118,12 +119,14 @@ class AlertService:
         with self._lock:
             alert = self.find(alert_id)
             change = make(alert, len(self._alerts.transitions(alert.id)))
+            sys.audit("pumpwatch.reached", "web.decided")
             try:
                 self._alerts.change_alert(change)
             except Conflict:
                 if tries <= 1:
                     raise
             else:
+                sys.audit("pumpwatch.reached", "web.committed")
                 return change.alert
         return self._change(alert_id, make, tries - 1)
 

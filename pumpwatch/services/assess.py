@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -426,11 +427,13 @@ class AssessService:
             try:
                 with self._alert_lock:
                     changes = [c for run in runs for c in self._changes(run, now_ms)]
+                    sys.audit("pumpwatch.reached", "assess.judged")
                     self._alerts.commit_assessment(checkpoints, changes, cycles)
                 break
             except Conflict:
                 if not left:
                     raise
+        sys.audit("pumpwatch.reached", "assess.committed")
         for run in runs:
             run.findings, run.dirty, run.saved_ms = [], False, now_ms
         for run in cycled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import Random
@@ -85,6 +86,7 @@ class NotifyMachine:
 
     def _send(self, row: Owed, alert: Alert, transition: Transition, now_ms: int) -> bool:
         """Whether the channel may be used again in this step."""
+        sys.audit("pumpwatch.reached", "notify.attempted")
         try:
             self._notifier(row.notifier).send(self._notice(row, alert, transition))
         except DeliveryError as error:
@@ -93,10 +95,12 @@ class NotifyMachine:
             # whatever an adapter raises, what is owed stays owed
             problem = DeliveryError(f"{row.notifier}: {type(error).__name__}: {error}")
             return self._failed(row, transition, problem, now_ms)
+        sys.audit("pumpwatch.reached", "notify.accepted")
         self._failures.pop(row.notifier, None)
         self._resting_until_ms.pop(row.notifier, None)
         self.last_notification_ms = now_ms
         self._settle(row, now_ms, OwedState.SENT, "")
+        sys.audit("pumpwatch.reached", "notify.settled")
         return True
 
     def _failed(self, row: Owed, transition: Transition, error: DeliveryError, now_ms: int) -> bool:

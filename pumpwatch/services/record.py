@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -150,6 +151,7 @@ class Recorder:
                 unknown += sum(map(len, message.unknown.values()))
                 out_of_range += message.out_of_range
         receipt = self._store.write(batch, position)
+        sys.audit("pumpwatch.reached", "record.written")
         for key, site in receipt.by_site.items():
             counts = self.counts[key]
             counts.stored += site.stored

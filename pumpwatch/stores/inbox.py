@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import sys
 import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
@@ -292,7 +293,9 @@ class SqliteInbox(_Receiving):
             before = self._last_id
             try:
                 with transaction(self._db):
-                    return self._receive(rows, poison, now_ms)
+                    receipt = self._receive(rows, poison, now_ms)
+                    sys.audit("pumpwatch.reached", "ingest.in_txn")
+                    return receipt
             except BaseException:
                 # memory has run ahead of the disk: go back to what is written there
                 self._lanes.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -206,6 +207,7 @@ class SqlLedger:
             if cycles:
                 put = self._db.insert(tables.cycles).on_conflict_do_nothing()
                 connection.execute(put, [_cycle_data(key, cycle) for key, cycle in cycles])
+            sys.audit("pumpwatch.reached", "assess.in_txn")
 
     def checkpoint(self, key: SiteKey) -> Checkpoint | None:
         query = select(tables.checkpoints).where(_of(tables.checkpoints, key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -80,6 +81,7 @@ class SqliteSeries:
                         number = new_numbers[key] = self._add_site(key)
                     new_signals[number] = self._add_signals(number, chunks)
                     receipts[key] = self._put(number, chunks)
+                sys.audit("pumpwatch.reached", "record.in_txn")
                 self._writer.execute("UPDATE progress SET position = max(position, ?)", (position,))
             # only what is on disk may be remembered
             for number, names in new_signals.items():

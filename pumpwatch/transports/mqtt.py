@@ -14,6 +14,7 @@ import random
 import select
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections import deque
@@ -225,8 +226,10 @@ class HubClient:
             if isinstance(item, _Publication):
                 if self._accepted_at is not None:
                     self._client.publish(item.topic, item.payload, item.qos, item.retain)
+                    sys.audit("pumpwatch.reached", "ingest.watermarked")
             else:
                 self._send_acks(item)
+                sys.audit("pumpwatch.reached", "ingest.acked")
 
     def _send_acks(self, tokens: Sequence[Hashable]) -> None:
         owed = np.array(tokens, dtype=np.int64)
@@ -405,6 +408,7 @@ class IngestLoop:
         self._publisher.flush(time.monotonic(), everything=True)
 
     def _settle(self, now_s: float) -> None:
+        sys.audit("pumpwatch.reached", "ingest.drained")
         try:
             outcome = self._door.take(self._batch, self._clock.now_ms())
         except Exception as error:
@@ -412,6 +416,7 @@ class IngestLoop:
             self._retry_at_s = now_s + min(self._max_retry_s, 0.1 * 2**self._failures)
             self._report(error)
             return
+        sys.audit("pumpwatch.reached", "ingest.committed")
         self._batch, self._failures, self.problem = [], 0, None
         self.counters["commits"] += 1
         self._hub.ack(outcome.tokens)
