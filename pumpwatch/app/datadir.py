@@ -47,6 +47,16 @@ class DataDir:
         return self.path / "series.db"
 
     @property
+    def series_sink(self) -> Path:
+        """The position in a time-series server, and what is not sure to be on its disk yet."""
+        return self.path / "series-sink.db"
+
+    @property
+    def series_home(self) -> Path:
+        """Says which server holds the samples; absent while they are in the directory itself."""
+        return self.path / "series_home"
+
+    @property
     def models(self) -> Path:
         return self.path / "models"
 

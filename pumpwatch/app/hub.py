@@ -16,7 +16,8 @@ from threading import RLock
 from pumpwatch.alerting.i18n import translator
 from pumpwatch.alerting.policy import Policy, Route
 from pumpwatch.app.datadir import DataDir, write_whole
-from pumpwatch.app.settings import Settings
+from pumpwatch.app.series import open_series
+from pumpwatch.app.settings import SeriesSettings, Settings
 from pumpwatch.app.worker import Worker
 from pumpwatch.diagnosis.assessor import SiteAssessor
 from pumpwatch.diagnosis.forest import FitRequest, SiteModel
@@ -25,7 +26,7 @@ from pumpwatch.domain.clock import Clock
 from pumpwatch.domain.errors import InvalidInput
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.messages import Birth
-from pumpwatch.domain.ports import DoorOutcome, HubStatus, Notifier
+from pumpwatch.domain.ports import DoorOutcome, HubStatus, Notifier, TimeSeriesStore
 from pumpwatch.domain.sites import LogEntry, Site, SiteMode
 from pumpwatch.services.alerts import AlertService
 from pumpwatch.services.assess import AssessService
@@ -37,7 +38,6 @@ from pumpwatch.services.record import Recorder
 from pumpwatch.services.train import Trainer
 from pumpwatch.stores.inbox import SqliteInbox
 from pumpwatch.stores.ledger import SqlLedger
-from pumpwatch.stores.series_sqlite import SqliteSeries
 from pumpwatch.stores.shelf import FileShelf
 from pumpwatch.transports.mqtt import HubClient, IngestLoop
 from pumpwatch.transports.wire import decode, inspect
@@ -58,7 +58,7 @@ class Stores:
 
     inbox: SqliteInbox
     ledger: SqlLedger
-    series: SqliteSeries
+    series: TimeSeriesStore
     shelf: FileShelf
 
     def close(self) -> None:
@@ -67,15 +67,16 @@ class Stores:
         self.ledger.close()
 
 
-def open_stores(directory: DataDir) -> Stores:
+def open_stores(directory: DataDir, series: SeriesSettings | None = None) -> Stores:
     """Open, and where it is new create, everything a hub keeps.
 
-    An inbox that was lost and made anew counts on behind what its consumers have seen.
+    Samples are where ``series`` says, without it in the directory itself. An inbox that was lost
+    and made anew counts on behind what its consumers have seen.
     """
     stores = Stores(
         SqliteInbox(directory.inbox),
         SqlLedger(directory.core_url),
-        SqliteSeries(directory.series),
+        open_series(directory, series),
         FileShelf(directory.models),
     )
     seen = stores.ledger.positions().values()
@@ -102,7 +103,7 @@ class Hub:
         tenants: Sequence[str] = ("+",),
     ) -> None:
         self.clock, self.settings = clock, settings
-        self.stores = open_stores(directory)
+        self.stores = open_stores(directory, settings.series)
         self.feed = LiveFeed()
         self._started_ms = clock.now_ms()
         self._alert_lock = RLock()

@@ -10,9 +10,10 @@ import difflib
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -42,6 +43,86 @@ class BrokerSettings(_Section):
     )
     tls: bool = Field(False, description="speak TLS")
     ca_file: Path | None = Field(None, description="certificate authority that signed the broker")
+
+
+class SeriesSettings(_Section):
+    """Where samples are kept: in files of the data directory, or in a time-series server."""
+
+    engine: Literal["sqlite", "influx", "victoria"] = Field(
+        "sqlite", description="sqlite: files in the data directory; or InfluxDB, or VictoriaMetrics"
+    )
+    url: str = Field("", description="address of the server, e.g. http://127.0.0.1:8428")
+    version: int = Field(2, ge=1, le=3, description="generation of InfluxDB")
+    database: str = Field("", description="database of InfluxDB 1 and 3, bucket of InfluxDB 2")
+    org: str = Field("", description="organisation in InfluxDB 2")
+    token: SecretStr | None = Field(None, description="token for InfluxDB 2 and 3")
+    username: str = Field(
+        "", description="user name, if InfluxDB 1 or VictoriaMetrics asks for one"
+    )
+    password: SecretStr | None = Field(
+        None, description="password; better in the secrets directory"
+    )
+    ca_file: Path | None = Field(None, description="certificate authority that signed the server")
+    timeout_s: float = Field(10, gt=0, le=300, description="one request may take this long")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        """What this engine needs is there, and nothing that another one would need."""
+        if self.engine == "sqlite":
+            return self
+        where = urlsplit(self.url)
+        _demand(
+            where.scheme in ("http", "https") and bool(where.hostname) and not where.query,
+            "url", "is not the address of a server", "e.g. http://127.0.0.1:8428",
+        )  # fmt: skip
+        _demand(
+            where.username is None,
+            "url", "holds a user name or password", "use series.username and series.password",
+        )  # fmt: skip
+        _demand(
+            self.ca_file is None or where.scheme == "https",
+            "ca_file", "is of use with https only", "write https:// in series.url",
+        )  # fmt: skip
+        _demand(
+            bool(self.username) == (self.password is not None),
+            "password" if self.username else "username",
+            "is missing", "series.username and series.password go together",
+        )  # fmt: skip
+        return self._complete_influx() if self.engine == "influx" else self._complete_victoria()
+
+    def _complete_influx(self) -> Self:
+        _demand(
+            bool(self.database), "database", "is missing", "name the database or bucket to write to"
+        )
+        if self.version == 1:
+            _demand(
+                self.token is None,
+                "token", "is not for InfluxDB 1", "use series.username and series.password",
+            )  # fmt: skip
+            return self
+        _demand(
+            not self.username,
+            "username", "is for InfluxDB 1", f"InfluxDB {self.version} takes series.token",
+        )  # fmt: skip
+        if self.version == 2:
+            _demand(bool(self.org), "org", "is missing", "name the organisation of the bucket")
+            _demand(
+                self.token is not None, "token", "is missing", "make one that may read and write"
+            )
+        return self
+
+    def _complete_victoria(self) -> Self:
+        for name in ("database", "org", "token"):
+            _demand(
+                not getattr(self, name),
+                name, "is not for VictoriaMetrics", "take it out, or set series.engine to influx",
+            )  # fmt: skip
+        return self
+
+
+def _demand(holds: bool, field: str, problem: str, remedy: str) -> None:
+    if not holds:
+        raise InvalidInput(f"series.{field}", problem, remedy)
 
 
 class WebSettings(_Section):
@@ -106,6 +187,7 @@ class Settings(BaseSettings):
         "auto", description="auto: text on a terminal, JSON lines elsewhere"
     )
     broker: BrokerSettings = BrokerSettings()
+    series: SeriesSettings = SeriesSettings()
     web: WebSettings = WebSettings()
     notify: NotifySettings = NotifySettings()
     training: TrainingSettings = TrainingSettings()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,6 +39,7 @@ from pumpwatch.stores.series_lines import (
 )
 
 Mode = Literal["v1", "v2", "v3"]
+MODES: dict[int, Mode] = {1: "v1", 2: "v2", 3: "v3"}
 
 ROWS_PER_QUERY = 200_000
 SITES_PER_QUERY = 100
@@ -71,7 +73,8 @@ class InfluxSeries(LineSeries):
     ``/write``. v2: ``token`` and ``org``; the bucket must be readable by InfluxQL under its own name
     (InfluxDB 2 arranges that by itself for a bucket that has no mapping). v3: ``token``. v2 and v3
     are written through influxdb-client, one synchronous request of one string at a time: nothing
-    waits in its memory. ``path`` is the small file that keeps the position.
+    waits in its memory. ``path`` is the small file that keeps the position. With https, reading and v1
+    use the context ``tls``, influx-db's client the authority in ``ca_file``.
 
     InfluxDB overwrites a field that comes again at the same time, so a later value wins and a gap
     never erases. InfluxDB 3 Core cannot delete rows: there `delete` and `apply_retention` raise
@@ -89,8 +92,11 @@ class InfluxSeries(LineSeries):
         token: str = "",
         user: str = "",
         password: str = "",
+        tls: ssl.SSLContext | None = None,
+        ca_file: Path | None = None,
         compress: bool = True,
         timeout_s: float = 10.0,
+        reader: bool = False,
     ) -> None:
         scheme = "Bearer" if mode == "v3" else "Token"
         super().__init__(
@@ -100,13 +106,16 @@ class InfluxSeries(LineSeries):
             headers={"Authorization": f"{scheme} {token}"} if token else {},
             user=user,
             password=password,
+            tls=tls,
             compress=compress,
             timeout_s=timeout_s,
+            reader=reader,
         )
         self._database, self._mode, self._org = database, mode, org
         self._influx = InfluxDBClient(
-            url, token, org=org or "-", timeout=int(1000 * timeout_s), enable_gzip=compress
-        )
+            url, token, org=org or "-", timeout=int(1000 * timeout_s), enable_gzip=compress,
+            ssl_ca_cert=str(ca_file) if ca_file else None,
+        )  # fmt: skip
         self._writer = self._influx.write_api(write_options=SYNCHRONOUS)
 
     # -- writing -------------------------------------------------------------------------------

@@ -11,11 +11,12 @@ from __future__ import annotations
 import gzip
 import re
 import sqlite3
+import ssl
 import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ log = structlog.get_logger(__name__)
 STATION, EXTRA, ROW = "station", "extra", "row"
 LINES_PER_POST = 5_000
 NO_ROWS = -(2**63)
+CONNECT_S = 3.0
+"""A server that is away costs a reader no longer than this."""
 LAST_MS = 9_223_372_036_853
 """The last whole millisecond that nanoseconds in an int64 can say."""
 EMPTY = Chunk(np.empty(0, np.int64), {})
@@ -209,6 +212,8 @@ class LineSeries(ABC):
     How many rows are new is known exactly and cheaply: rows behind a site's newest are, and only
     for the others is the server asked. So there is one writer; any thread may read. A row of which
     the server refuses anything counts as rejected, and what it says is logged.
+
+    A ``reader`` has the file's state of the moment in memory, and is for reading only.
     """
 
     _stamp = "%d"
@@ -222,8 +227,10 @@ class LineSeries(ABC):
         headers: Mapping[str, str] | None = None,
         user: str = "",
         password: str = "",
+        tls: ssl.SSLContext | None = None,
         compress: bool,
         timeout_s: float,
+        reader: bool = False,
     ) -> None:
         self._path, self._target, self._url = path, target, url.rstrip("/")
         self._lock = threading.RLock()
@@ -231,16 +238,18 @@ class LineSeries(ABC):
         self._floors: dict[SiteKey, int] = {}
         """Where retention cannot delete: rows older than this are hidden and refused."""
         self._compress = compress
-        self._notes = connect(path)
+        self._notes = _copied(path) if reader else connect(path)
         with self._told():
-            self._notes.execute(_SCHEMA)
+            for statement in _SCHEMA.split(";"):
+                self._notes.execute(statement)
             self._notes.execute("INSERT OR IGNORE INTO progress VALUES (?, 0)", (target,))
             found = self._notes.execute("SELECT position FROM progress WHERE target = ?", (target,))
             self._position = int(found.fetchone()[0])
         self._client = httpx.Client(
             headers=dict(headers or {}),
             auth=(user, password) if user else None,
-            timeout=timeout_s,
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S)),
+            verify=tls or True,
             trust_env=False,
         )
 
@@ -392,6 +401,15 @@ class LineSeries(ABC):
                 f"{self._path} cannot be used ({error})",
                 "check that the disk is there, writable and not full; it is tried again",
             ) from error
+
+
+def _copied(path: Path) -> sqlite3.Connection:
+    """What the file says now, in memory: who only reads leaves the file to its one writer."""
+    notes = connect(":memory:")
+    if path.exists():
+        with closing(connect(path, reader=True)) as file:
+            file.backup(notes)
+    return notes
 
 
 def _receipt(rows: int, new: set[int], refused: set[int]) -> WriteReceipt:

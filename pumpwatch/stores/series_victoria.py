@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import ssl
 import time
 import zlib
 from collections import defaultdict
@@ -104,8 +105,10 @@ class VictoriaSeries(LineSeries):
         path: Path,
         user: str = "",
         password: str = "",
+        tls: ssl.SSLContext | None = None,
         compress: bool = False,
         timeout_s: float = 30.0,
+        reader: bool = False,
     ) -> None:
         super().__init__(
             path,
@@ -113,8 +116,10 @@ class VictoriaSeries(LineSeries):
             url,
             user=user,
             password=password,
+            tls=tls,
             compress=compress,
             timeout_s=timeout_s,
+            reader=reader,
         )
         self._fresh = False
         """Everything written can be read."""
@@ -124,6 +129,9 @@ class VictoriaSeries(LineSeries):
         with self._told():
             for statement in _SCHEMA.split(";"):
                 self._notes.execute(statement)
+            if reader:  # these are for the writer to make good
+                self._notes.execute("DELETE FROM unsure")
+                self._notes.execute("DELETE FROM kept")
             floors = self._notes.execute(
                 "SELECT tenant, site, t_ms FROM floors WHERE target = ?", (self._target,)
             )

@@ -14,7 +14,7 @@ from pumpwatch.app.commands.options import AsJson, ConfigFile, DataDirOption, Te
 from pumpwatch.app.datadir import DataDir
 from pumpwatch.app.hub import open_stores
 from pumpwatch.app.output import ERR, OUT, Exit, emit, facts, plain_errors, table
-from pumpwatch.app.settings import load_settings
+from pumpwatch.app.settings import Settings, load_settings
 from pumpwatch.domain.alerts import iso_utc
 from pumpwatch.domain.errors import NotFound, PumpwatchError
 from pumpwatch.domain.keys import DEFAULT_TENANT, SiteKey
@@ -99,7 +99,7 @@ def train(
             rows = _models(FileShelf(directory.models), tenant)
         else:
             with directory.locked():
-                rows = _train(directory, tenant, site or [], why)
+                rows = _train(settings, directory, tenant, site or [], why)
     if as_json:
         emit(rows)
         return
@@ -107,8 +107,10 @@ def train(
     table(columns, [[r.get(c) for c in columns] for r in rows], "no models yet")
 
 
-def _train(directory: DataDir, tenant: str, names: list[str], why: str) -> list[dict[str, Any]]:
-    stores = open_stores(directory)
+def _train(
+    settings: Settings, directory: DataDir, tenant: str, names: list[str], why: str
+) -> list[dict[str, Any]]:
+    stores = open_stores(directory, settings.series)
     try:
         sites = stores.ledger.sites(tenant)
         for name in names:
