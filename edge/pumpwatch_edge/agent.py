@@ -213,13 +213,21 @@ class Agent:
                 self.is_stopped = True
         return self._do(now)
 
-    def message(self, topic_text: str, payload: bytes, now: Now) -> list[Action]:
-        """Something arrived on a topic of ours."""
+    def message(
+        self, topic_text: str, payload: bytes, now: Now, *, retained: bool = False
+    ) -> list[Action]:
+        """Something arrived on a topic of ours; ``retained`` when the broker had kept it.
+
+        A kept watermark may be the word of a hub that has since lost its disk: nothing is deleted on
+        it. What it covers is sent again, and a hub that has it answers at once.
+        """
         try:
             tenant, site, channel = parse_topic(topic_text)
             if (tenant, site) != (self.tenant, self.site):
                 raise InvalidMessage("topic", f"{topic_text} is for another site", "check the ACL")
-            if channel is Channel.ACK and payload:
+            if channel is Channel.ACK and retained:
+                self.counters["kept_acks"] += 1
+            elif channel is Channel.ACK and payload:
                 self._watermark(decode_ack(payload), now)
             elif channel is Channel.CONFIG:
                 self._configure(payload)

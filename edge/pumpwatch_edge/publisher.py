@@ -61,8 +61,11 @@ class Acked:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
+    """``retained``: the broker had it from before we subscribed, however old it is."""
+
     topic: str
     payload: bytes
+    retained: bool = False
 
 
 Event = Connected | Ended | Acked | Arrived
@@ -391,7 +394,7 @@ def _on_suback(client: Any, _u: Any, _mid: int, reasons: list[ReasonCode], _p: A
 
 
 def _on_arrival(client: Any, _u: Any, message: mqtt.MQTTMessage) -> None:
-    client.tell(Arrived(message.topic, bytes(message.payload)))
+    client.tell(Arrived(message.topic, bytes(message.payload), message.retain))
 
 
 def tls_context(settings: BrokerSettings) -> ssl.SSLContext | None:

@@ -177,7 +177,7 @@ class AgentRunner:
                 sys.audit("pumpwatch.reached", "edge.puback")
                 return self.agent.puback(event.handles, now)
             case Arrived():
-                return self.agent.message(event.topic, event.payload, now)
+                return self.agent.message(event.topic, event.payload, now, retained=event.retained)
             case Ended():
                 return self.agent.disconnected(now)
 

@@ -256,7 +256,7 @@ def test_a_watermark_beyond_what_was_sent_is_refused_counted_and_said_once(agent
     assert "only 0 was sent" in said[0].text
 
 
-def test_after_a_restart_the_retained_watermark_for_earlier_records_counts(
+def test_after_a_restart_a_watermark_for_earlier_records_counts(
     outbox: MemoryOutbox,
 ) -> None:
     first = agent_on(outbox)
@@ -268,6 +268,19 @@ def test_after_a_restart_the_retained_watermark_for_earlier_records_counts(
 
     assert outbox.low(Lane.TELEMETRY) == 5
     assert second.counters["refused_acks"] == 0
+
+
+def test_a_watermark_the_broker_had_kept_deletes_nothing_for_its_hub_may_be_lost(
+    agent: Agent,
+) -> None:
+    agent.take(rows(3), at(0))
+    take_all(agent, agent.connected(at(0)), at(0))
+    agent.message(*ack(agent, telemetry=3), at(1), retained=True)
+    assert agent.outbox.depth() == 3
+    assert agent.counters["kept_acks"] == 1
+
+    agent.message(*ack(agent, telemetry=2), at(2))
+    assert agent.outbox.low(Lane.TELEMETRY) == 3, "what a hub says now counts"
 
 
 @pytest.mark.parametrize(

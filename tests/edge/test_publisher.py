@@ -138,6 +138,20 @@ def test_messages_go_out_are_acknowledged_and_come_in(
 
 
 @pytest.mark.broker
+def test_what_the_broker_had_kept_is_told_from_what_is_said_now(
+    broker: Any, connect: Callable[..., Publisher]
+) -> None:
+    publisher = connect(broker.port)
+    collect(publisher, has(Connected))
+    publisher.publish(Publish("a/b", b"old", True, 1))
+    collect(publisher, has(Acked))
+    publisher.subscribe(Subscribe(("a/b",)))
+    assert Arrived("a/b", b"old", True) in collect(publisher, has(Arrived))
+    publisher.publish(Publish("a/b", b"new", True, 2))
+    assert Arrived("a/b", b"new", False) in collect(publisher, has(Arrived))
+
+
+@pytest.mark.broker
 def test_an_event_does_not_wait_for_nagle(broker: Any, connect: Callable[..., Publisher]) -> None:
     publisher = connect(broker.port)
     collect(publisher, has(Connected))
