@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,6 +32,32 @@ _WELLS = ((1.2, 0.30), (1.5, 0.50), (1.8, 0.20))
 """Inner diameter [m] and share of the fleet."""
 _BORES = ((0.005, 0.065), (0.007, 0.075), (0.013, 0.100), (0.020, 0.125), (1.0, 0.150))
 """Flow up to [m3/s] → rising main [m] that keeps it between 0.8 and 2 m/s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Stations under one seed, which also rules everything random that happens to them."""
+
+    seed: int
+    start_ms: int
+    """The first moment of their history."""
+    stations: tuple[StationSpec, ...]
+
+    def __getitem__(self, site: str) -> StationSpec:
+        """The station of that id. Raises `InvalidInput` naming those there are."""
+        for spec in self.stations:
+            if spec.site.site == site:
+                return spec
+        known = ", ".join(s.site.site for s in self.stations[:6])
+        raise InvalidInput("station", f"{site!r} is not simulated", f"use one of {known} …")
+
+
+def draw_fleet(seed: int, stations: int = 232, start_ms: int = 0) -> Fleet:
+    """A town's stations from realistic distributions; the first of them do not depend on how many.
+
+    Raises `InvalidInput` naming ``stations`` when so many cannot be made.
+    """
+    return Fleet(seed, start_ms, tuple(demo_fleet(seed, stations)))
 
 
 def demo_fleet(seed: int = 1, stations: int = 12) -> list[StationSpec]:

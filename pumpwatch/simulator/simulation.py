@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,13 +22,14 @@ from pumpwatch.domain.ports import ActiveFault
 from pumpwatch.domain.samples import Chunk, Edge
 from pumpwatch.domain.signals import run_signal
 from pumpwatch.simulator.chance import generator
+from pumpwatch.simulator.events import Event
 from pumpwatch.simulator.faults import FAULTS, Fault
 from pumpwatch.simulator.inflow import Inflow
 from pumpwatch.simulator.panel import Panel
 from pumpwatch.simulator.plant import HEALTHY, Condition, Plant
 from pumpwatch.simulator.readings import STEPS_PER_DAY, Instruments, Outbox, Truth
 from pumpwatch.simulator.spec import PUMPS, STEP_S, StationSpec
-from pumpwatch.simulator.weather import BIN_S, Climate, Weather
+from pumpwatch.simulator.weather import BIN_S, Climate, Sky
 from pumpwatch_edge import source
 
 Floats = NDArray[np.float64]
@@ -92,6 +94,20 @@ class Balance:
     """Missing from the rising main."""
 
 
+@dataclass(frozen=True, slots=True)
+class Minutes:
+    """What was true at one station minute by minute, each (minutes,).
+
+    ``t_ms`` is the beginning of a minute, ``inflow_m3s`` the mean flow into the well,
+    ``spilled_m3`` the water lost at the cover, ``rain_mm_h`` falls on the district.
+    """
+
+    t_ms: NDArray[np.int64]
+    inflow_m3s: Floats
+    spilled_m3: Floats
+    rain_mm_h: Floats
+
+
 class Simulation:
     """Stations under one sky, from ``start_ms`` (rounded down to the step) on."""
 
@@ -101,6 +117,7 @@ class Simulation:
         seed: int,
         start_ms: int,
         climate: Climate | None = None,
+        sky: Sky | None = None,
     ) -> None:
         if not specs:
             raise InvalidInput("specs", "no station", "give at least one")
@@ -112,9 +129,8 @@ class Simulation:
         self._row = {spec.site.site: i for i, spec in enumerate(self.specs)}
         if len(self._row) < len(self.specs):
             raise InvalidInput("specs", "two stations have one id", "give each its own")
-        self.weather = {
-            d: Weather(seed, d, climate) for d in dict.fromkeys(s.district for s in self.specs)
-        }
+        sky = sky or Sky(seed, climate)
+        self.weather = {d: sky.over(d) for d in dict.fromkeys(s.district for s in self.specs)}
         self._inflows = [
             Inflow(s.site.site, s.catchment, s.site.timezone, self.weather[s.district], seed)
             for s in self.specs
@@ -122,6 +138,7 @@ class Simulation:
         self._instruments = [Instruments(s, seed) for s in self.specs]
         self._outboxes = [Outbox() for _ in self.specs]
         self._injections: list[Injection] = []
+        self._truths: deque[tuple[int, Floats, Floats]] = deque(maxlen=DAY_MS // _BLOCK_MS)
         self._set_up_plant()
         self._day = -1
 
@@ -295,6 +312,8 @@ class Simulation:
         steps = (end_ms - begin_ms) // STEP_MS
         levels = np.empty((steps, len(self.specs)))
         modes = np.empty((steps, *self._modes.shape))
+        spilled = np.empty((steps + 1, len(self.specs)))
+        spilled[0] = self._sums[4]
         done = 0
         while done < steps:
             if self._now_ms % _FAULT_GRID_MS == 0:
@@ -303,9 +322,12 @@ class Simulation:
             if self._faults_to_watch():
                 part = min(part, (_FAULT_GRID_MS - self._now_ms % _FAULT_GRID_MS) // STEP_MS)
             here = slice(done, done + part)
-            self._step(first + done, levels[here], modes[here])
+            self._step(first + done, levels[here], modes[here], spilled[1:][here])
             done += part
         self._publish(begin_ms, levels, modes)
+        self._truths.append(
+            (begin_ms, self._inflow[first : first + steps], np.diff(spilled, axis=0))
+        )
 
     def _load_day(self, day: int) -> None:
         if day == self._day:
@@ -318,7 +340,7 @@ class Simulation:
             for district, weather in self.weather.items()
         }
 
-    def _step(self, first: int, levels: Floats, modes: Floats) -> None:
+    def _step(self, first: int, levels: Floats, modes: Floats, spilled: Floats) -> None:
         """Run ``len(levels)`` steps from step ``first`` of the day, recording each one's end."""
         level, main_empty = self._level, self._main_empty
         inflow_sum, pumped_sum, returned_sum, delivered_sum, _ = self._sums
@@ -360,6 +382,7 @@ class Simulation:
             level[:] = new
             levels[k] = new
             modes[k] = self._modes
+            spilled[k] = self._sums[4]
         self._now_ms = begin_ms + len(levels) * STEP_MS
 
     def _run_back(self, main_empty: Floats) -> Floats:
@@ -528,6 +551,35 @@ class Simulation:
         """Take everything a station has published and nobody has taken, in columns."""
         with self._lock:
             return self._outboxes[self._index(site)].take()
+
+    def happen(self, event: Event) -> Injection:
+        """`inject` what an `Event` says, which must have been checked."""
+        growth_h = None
+        if event.breakdown_ms is not None:
+            growth_h = (event.breakdown_ms - event.start_ms) / HOUR_MS
+        return self.inject(
+            event.station, event.code, event.target, event.start_ms,
+            growth_h=growth_h, until_ms=event.repair_ms, **event.params,
+        )  # fmt: skip
+
+    def truth(self, site: str, since_ms: int) -> Minutes:
+        """What was true at a station in each full minute from ``since_ms`` (at most a day ago) on."""
+        with self._lock:
+            i, district = self._index(site), self.spec(site).district
+            kept = [k for k in self._truths if k[0] >= since_ms]
+        inflow = np.concatenate([k[1][:, i] for k in kept] or [np.zeros(0)])
+        spilled = np.concatenate([k[2][:, i] for k in kept] or [np.zeros(0)])
+        per_minute = MINUTE_MS // STEP_MS
+        minutes = len(inflow) // per_minute
+        begin_ms = kept[0][0] if kept else since_ms
+        t_ms = begin_ms + MINUTE_MS * np.arange(minutes, dtype=np.int64)
+        rain = [self.weather[district].rain_mm_h(int(t)) for t in t_ms[:: BIN_S // 60]]
+        return Minutes(
+            t_ms,
+            inflow[: minutes * per_minute].reshape(-1, per_minute).mean(axis=1),
+            spilled[: minutes * per_minute].reshape(-1, per_minute).sum(axis=1),
+            np.repeat(rain, BIN_S // 60)[:minutes],
+        )
 
 
 def _fault_class(code: str) -> type[Fault]:

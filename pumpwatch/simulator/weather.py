@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pumpwatch.domain.clock import DAY_MS, HOUR_MS
 from pumpwatch.simulator.chance import generator
 
 BIN_S = 600
@@ -31,18 +33,50 @@ class Climate:
     max_event_mm: float = 90.0
 
 
+DRY = Climate(event_chance=(0.0,) * 12)
+"""No rain but what is ordered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Storm:
+    """Rain that is ordered: ``depth_mm`` from ``start_ms`` on, spread over ``hours`` with one peak.
+
+    It falls on ``district``, or everywhere when that is None.
+    """
+
+    start_ms: int
+    hours: float
+    depth_mm: float
+    district: str | None = None
+
+
 class Weather:
     """The rain of one district, random access by day."""
 
-    def __init__(self, seed: int, district: str, climate: Climate | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        district: str,
+        climate: Climate | None = None,
+        storms: Sequence[Storm] = (),
+    ) -> None:
         self.climate = climate or Climate()
         self._seed = seed
         self._district = district
+        self._storms = [s for s in storms if s.district in (None, district)]
         self._events: dict[int, NDArray[np.float64]] = {}
 
     def rain_mm(self, day: int) -> NDArray[np.float64]:
         """Depth in each ten minutes of UTC day ``day`` (days since 1970), (144,) mm."""
-        return self._event(day - 1)[BINS_PER_DAY:] + self._event(day)[:BINS_PER_DAY]
+        rain = self._event(day - 1)[BINS_PER_DAY:] + self._event(day)[:BINS_PER_DAY]
+        for storm in self._storms:
+            rain = rain + _fall(storm, day)
+        return np.asarray(rain)
+
+    def rain_mm_h(self, t_ms: int) -> float:
+        """Intensity at a moment."""
+        day, within_ms = divmod(t_ms, DAY_MS)
+        return float(self.rain_mm(day)[within_ms // (BIN_S * 1000)]) * 3600 / BIN_S
 
     def _event(self, day: int) -> NDArray[np.float64]:
         """The event that begins on ``day``, laid over that day and the next, (288,) mm."""
@@ -64,3 +98,30 @@ class Weather:
         shape = envelope * rng.gamma(1.5, 1.0, length)
         bins[begin : begin + length] = depth_mm * shape / shape.sum()
         return bins
+
+
+class Sky:
+    """The weather over all districts, made as they are asked for."""
+
+    def __init__(
+        self, seed: int, climate: Climate | None = None, storms: Sequence[Storm] = ()
+    ) -> None:
+        self.seed = seed
+        self.climate = climate or Climate()
+        self.storms = tuple(storms)
+        self._districts: dict[str, Weather] = {}
+
+    def over(self, district: str) -> Weather:
+        if district not in self._districts:
+            self._districts[district] = Weather(self.seed, district, self.climate, self.storms)
+        return self._districts[district]
+
+
+def _fall(storm: Storm, day: int) -> NDArray[np.float64]:
+    """What of an ordered storm falls in each ten minutes of a UTC day, (144,) mm.
+
+    Its depth so far is ``(1 - cos(pi x)) / 2`` of the whole after the share ``x`` of its duration.
+    """
+    edges_ms = day * DAY_MS + np.arange(BINS_PER_DAY + 1) * BIN_S * 1000
+    share = np.clip((edges_ms - storm.start_ms) / (storm.hours * HOUR_MS), 0.0, 1.0)
+    return np.asarray(np.diff(storm.depth_mm * (1 - np.cos(math.pi * share)) / 2))
