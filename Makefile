@@ -30,7 +30,7 @@ screenshots: $(VENV)/.dev
 
 # New versions within the bounds of pyproject.toml. The files carry hashes and no index address.
 LOCK := $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-header --no-emit-package pumpwatch-edge pyproject.toml --extra broker
+	--no-emit-index-url --no-header --no-emit-package pumpwatch-edge pyproject.toml --extra broker --extra postgres
 lock: $(VENV)/.uv
 	$(LOCK) -o requirements.lock
 	$(LOCK) --group dev -c requirements.lock -o requirements-dev.lock

@@ -15,20 +15,24 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("house")
 
-pytest_plugins = ["line_servers"]
+pytest_plugins = ["line_servers", "postgres"]
 
 PROGRAMS = {
     "broker": "mosquitto",
     "browser": "chromium",
     "store": "victoria-metrics",
     "influx": "influxd",
+    "postgres": "initdb",
 }
+PATH = os.pathsep.join(
+    [os.environ.get("PATH", ""), *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for marker, program in PROGRAMS.items():
-            if item.get_closest_marker(marker) and shutil.which(program) is None:
+            if item.get_closest_marker(marker) and shutil.which(program, path=PATH) is None:
                 item.add_marker(pytest.mark.skip(reason=f"{program} is not installed"))
 
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Text,
     text,
 )
+from sqlalchemy.types import TypeEngine
 
 metadata = MetaData(
     naming_convention={
@@ -32,8 +33,14 @@ metadata = MetaData(
     }
 )
 
-_ID = String(64)
-_CODE = String(32)
+
+def _word(length: int) -> TypeEngine[str]:
+    """Text that sorts by its bytes, on PostgreSQL too, whatever the language of the database."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+_ID = _word(64)
+_CODE = _word(32)
 _JSON = JSON(none_as_null=True)
 
 

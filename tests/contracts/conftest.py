@@ -22,13 +22,15 @@ SERIES: dict[str, Callable[[Path, Fixture], Any]] = {
     "victoria": lambda folder, fixture: fixture("victoria")(folder),
 }
 PROGRAM = {
+    "postgresql": pytest.mark.postgres,
     "influx_v1": pytest.mark.influx,
     "influx_v2": pytest.mark.influx,
     "victoria": pytest.mark.store,
 }
-LEDGERS: dict[str, Callable[[Path], Any]] = {
-    "memory": lambda folder: MemoryLedger(),
-    "sqlite": lambda folder: SqlLedger(f"sqlite:///{folder / 'core.db'}"),
+LEDGERS: dict[str, Callable[[Path, Fixture], Any]] = {
+    "memory": lambda folder, fixture: MemoryLedger(),
+    "sqlite": lambda folder, fixture: SqlLedger(f"sqlite:///{folder / 'core.db'}"),
+    "postgresql": lambda folder, fixture: SqlLedger(fixture("postgres")()),
 }
 SHELVES: dict[str, Callable[[Path], Any]] = {
     "memory": lambda folder: MemoryShelf(),
@@ -57,9 +59,9 @@ def series(new_series: Callable[[], Any]) -> Any:
     return new_series()
 
 
-@pytest.fixture(params=LEDGERS)
+@pytest.fixture(params=[pytest.param(name, marks=PROGRAM.get(name, ())) for name in LEDGERS])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    book = LEDGERS[request.param](tmp_path)
+    book = LEDGERS[request.param](tmp_path, request.getfixturevalue)
     yield book
     book.close()
 

@@ -8,8 +8,8 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-ID = sa.String(length=64)
-CODE = sa.String(length=32)
+ID = sa.String(length=64).with_variant(sa.String(length=64, collation="C"), "postgresql")
+CODE = sa.String(length=32).with_variant(sa.String(length=32, collation="C"), "postgresql")
 JSON = sa.JSON(none_as_null=True)
 OPEN = sa.text("resolved_ms IS NULL")
 
