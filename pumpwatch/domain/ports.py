@@ -80,6 +80,10 @@ class Inbox(Protocol):
         """(epoch, lane) → highest seq up to which everything is on disk or in quarantine."""
         ...
 
+    def standing(self) -> list[Watermark]:
+        """Of every site, the watermarks of the outbox that began last."""
+        ...
+
     def prune(self, up_to_id: int) -> int: ...
 
     def quarantine(self, limit: int = 100) -> list[QuarantineRow]: ...
@@ -113,6 +117,10 @@ class IngestDoor(Protocol):
     def take(self, batch: Sequence[Arrival], now_ms: int) -> DoorOutcome:
         """Make the batch durable. Raises `StoreUnavailable` when it could not: nothing was taken,
         nothing may be acknowledged, the same batch may be offered again."""
+        ...
+
+    def standing(self) -> list[Watermark]:
+        """What is on disk of every site. Raises `StoreUnavailable`."""
         ...
 
 

@@ -128,6 +128,10 @@ class Door:
     def health(self) -> DoorHealth:
         return DoorHealth(self._last_message_ms, self._last_commit_ms, dict(self._counters))
 
+    def standing(self) -> list[Watermark]:
+        """See `pumpwatch.domain.ports.IngestDoor`."""
+        return self._inbox.standing()
+
     def rivals(self, now_ms: int) -> list[str]:
         """One line for each site for which two agents spoke lately."""
         return [

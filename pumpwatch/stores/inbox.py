@@ -14,14 +14,14 @@ import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pumpwatch.domain.errors import StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
-from pumpwatch.domain.messages import Lane, Poison, Stamp
+from pumpwatch.domain.messages import Lane, Poison, Stamp, Watermark
 from pumpwatch.domain.ports import CommitReceipt, InboxRow, QuarantineRow
 from pumpwatch.stores.lanes import LaneRecord
 from pumpwatch.stores.sqlite import connect, transaction
@@ -124,6 +124,16 @@ class _Receiving(ABC):
             lane.record.pass_hole()
 
 
+def _standing(lanes: Iterable[tuple[SiteKey, str, Lane, int | None]]) -> list[Watermark]:
+    """Of lanes in the order in which they were first heard of."""
+    marks = {(key, epoch, lane): at or 0 for key, epoch, lane, at in lanes}
+    newest = {key: epoch for key, epoch, _ in marks}
+    return [
+        Watermark(key, epoch, *(marks.get((key, epoch, lane), 0) for lane in Lane))
+        for key, epoch in newest.items()
+    ]
+
+
 # -- in memory -----------------------------------------------------------------------------------
 
 
@@ -163,6 +173,12 @@ class MemoryInbox(_Receiving):
                 for (owner, epoch, lane), opened in self._lanes.items()
                 if owner == key and opened.record.watermark is not None
             }
+
+    def standing(self) -> list[Watermark]:
+        with self._lock:
+            return _standing(
+                (*name, opened.record.watermark) for name, opened in self._lanes.items()
+            )
 
     def prune(self, up_to_id: int) -> int:
         with self._lock:
@@ -340,6 +356,15 @@ class SqliteInbox(_Receiving):
                 key,
             ).fetchall()
         return {(epoch, _LANES[lane]): watermark for epoch, lane, watermark in found}
+
+    def standing(self) -> list[Watermark]:
+        with self._reading, self._trouble("read"):
+            found = self._reader.execute(
+                "SELECT tenant, site, epoch, lane, watermark FROM lanes ORDER BY id"
+            ).fetchall()
+        return _standing(
+            (SiteKey(t, s), epoch, _LANES[lane], at) for t, s, epoch, lane, at in found
+        )
 
     def prune(self, up_to_id: int) -> int:
         pruned = 0

@@ -109,7 +109,9 @@ class HubClient:
             for channel in ("telemetry", "event", "status")
         ]
         self._arrivals: deque[Arrival] = deque()
-        self._outgoing: deque[Sequence[Hashable] | _Publication] = deque()
+        self._acks: deque[Sequence[Hashable]] = deque()
+        self._publications: dict[str, _Publication] = {}
+        self._publishing = threading.Lock()
         self._connection = 1
         self._accepted_at: float | None = None
         self._subscribed = False
@@ -153,6 +155,11 @@ class HubClient:
         return self.connected and self._subscribed
 
     @property
+    def connections(self) -> int:
+        """How many the broker has accepted so far; another number is another connection."""
+        return self.counters["connections"]
+
+    @property
     def waiting(self) -> int:
         """Messages not drained yet."""
         return len(self._arrivals)
@@ -164,12 +171,13 @@ class HubClient:
 
     def ack(self, tokens: Sequence[Hashable]) -> None:
         """Acknowledge in this order; tokens of a connection that has ended are dropped."""
-        self._outgoing.append(tokens)
+        self._acks.append(tokens)
         self._wake()
 
     def publish(self, topic: str, payload: bytes, qos: int = 1, retain: bool = False) -> None:
-        """Send when connected; while not connected it is dropped, for whoever asks can ask again."""
-        self._outgoing.append(_Publication(topic, payload, qos, retain))
+        """Send as soon as there is a connection; until then only the newest of each topic is kept."""
+        with self._publishing:
+            self._publications[topic] = _Publication(topic, payload, qos, retain)
         self._wake()
 
     # -- the network thread ----------------------------------------------------------------------
@@ -221,15 +229,16 @@ class HubClient:
                 return
 
     def _send(self) -> None:
-        while self._outgoing:
-            item = self._outgoing.popleft()
-            if isinstance(item, _Publication):
-                if self._accepted_at is not None:
-                    self._client.publish(item.topic, item.payload, item.qos, item.retain)
-                    sys.audit("pumpwatch.reached", "ingest.watermarked")
-            else:
-                self._send_acks(item)
-                sys.audit("pumpwatch.reached", "ingest.acked")
+        while self._acks:
+            self._send_acks(self._acks.popleft())
+            sys.audit("pumpwatch.reached", "ingest.acked")
+        if self._accepted_at is None or not self._publications:
+            return
+        with self._publishing:
+            ready, self._publications = self._publications, {}
+        for item in ready.values():
+            self._client.publish(*item)
+            sys.audit("pumpwatch.reached", "ingest.watermarked")
 
     def _send_acks(self, tokens: Sequence[Hashable]) -> None:
         owed = np.array(tokens, dtype=np.int64)
@@ -329,6 +338,8 @@ class Link(Protocol):
     """What the writer needs of the network; `HubClient` is it."""
 
     @property
+    def connections(self) -> int: ...
+    @property
     def waiting(self) -> int: ...
     def tend(self) -> None: ...
     def drain(self, limit: int) -> list[Arrival]: ...
@@ -348,7 +359,8 @@ class IngestLoop:
     A batch is taken every ``tick_s``, at once while `ENOUGH` messages wait, and never more than `MOST`. What the door could not make durable
     stays here, unacknowledged, and is offered again. ``on_outcome`` hears of births and held sites;
     it runs in the writer's thread and must be quick. Watermarks of one site go out at most every
-    ``watermark_every_s``, the last one always.
+    ``watermark_every_s``, the last one always; and all of them with each new connection to the broker,
+    for those it kept may be the word of a hub that was lost.
     """
 
     ENOUGH, MOST = 200, 5_000
@@ -372,6 +384,8 @@ class IngestLoop:
         self._batch: list[Arrival] = []
         self._failures = 0
         self._retry_at_s = 0.0
+        self._greeted = 0
+        """The number of the connection on which all watermarks were told."""
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -393,6 +407,8 @@ class IngestLoop:
     def step(self, now_s: float) -> None:
         """One round at ``now_s`` on a monotonic clock."""
         self._hub.tend()
+        if self._greeted != self._hub.connections:
+            self._greet(self._hub.connections)
         if not self._batch:
             self._batch = self._hub.drain(self.MOST)
         if self._batch and now_s >= self._retry_at_s:
@@ -406,6 +422,13 @@ class IngestLoop:
             if self._batch or self._hub.waiting < self.ENOUGH:
                 self._stopping.wait(max(0.0, self._tick_s - (time.monotonic() - began)))
         self._publisher.flush(time.monotonic(), everything=True)
+
+    def _greet(self, connection: int) -> None:
+        try:
+            self._publisher.offer(self._door.standing())
+            self._greeted = connection
+        except Exception as error:
+            self._report(error)
 
     def _settle(self, now_s: float) -> None:
         sys.audit("pumpwatch.reached", "ingest.drained")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pumpwatch.domain.errors import StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
-from pumpwatch.domain.messages import Lane, Poison, PoisonReason, Stamp
+from pumpwatch.domain.messages import Lane, Poison, PoisonReason, Stamp, Watermark
 from pumpwatch.domain.ports import Inbox, InboxRow
 from pumpwatch.stores import inbox as module
 from pumpwatch.stores.inbox import MemoryInbox, SqliteInbox
@@ -82,6 +82,12 @@ def test_reading_goes_on_after_a_cursor_and_stops_at_the_limit(inbox: Inbox) -> 
     assert [r.stamp.seq for r in inbox.read(100, 3)] == [101, 102, 103]
     assert len(inbox.read(0, 1_000)) == 250
     assert inbox.read(250, 10) == []
+
+
+def test_of_every_site_the_watermarks_of_its_newest_outbox_can_be_told(inbox: Inbox) -> None:
+    inbox.commit([*rows(1, 2), row(7, epoch="e2", low=7), row(5, key=OTHER, low=5)], [], NOW)
+    inbox.commit([row(1, lane=Lane.EVENT), row(3, epoch="e2", lane=Lane.EVENT)], [], NOW)
+    assert inbox.standing() == [Watermark(KEY, "e2", 7, 0), Watermark(OTHER, "e1", 5, 0)]
 
 
 def test_a_repeated_row_changes_nothing(inbox: Inbox) -> None:

@@ -45,6 +45,7 @@ class FakeLink:
     def __init__(self) -> None:
         self.arrivals: list[Arrival] = []
         self.done: list[object] = []
+        self.connections = 0
 
     @property
     def waiting(self) -> int:
@@ -78,6 +79,11 @@ class FakeDoor:
         self.link.done.append("commit")
         mark = Watermark(KEY, "e1", len(self.taken), 0)
         return DoorOutcome(tokens, [mark], [], {}, CommitReceipt(len(batch), 0))
+
+    def standing(self) -> list[Watermark]:
+        if self.error is not None:
+            raise self.error
+        return [Watermark(KEY, "e1", 300, 0)]
 
 
 @pytest.fixture
@@ -150,6 +156,41 @@ def test_a_batch_is_never_larger_than_the_most(link: FakeLink, door: FakeDoor) -
     loop.step(0.0)
     loop.step(0.1)
     assert [len(batch) for batch in door.taken] == [5_000, 1_000]
+
+
+def test_all_watermarks_are_told_once_on_every_new_connection(
+    link: FakeLink, door: FakeDoor
+) -> None:
+    loop = IngestLoop(link, door, ManualClock(NOW))
+    ack = ("publish", "pumpwatch/v1/default/mh0001/ack", 300, 1, True)
+    loop.step(0.0)
+    assert link.done == []
+    door.error = StoreUnavailable("the disk is away")
+    link.connections = 1
+    loop.step(1.0)
+    door.error = None
+    loop.step(2.0)
+    loop.step(3.0)
+    assert link.done == [ack]
+    link.connections = 2
+    loop.step(4.0)
+    assert link.done == [ack, ack]
+
+
+def test_what_is_published_before_there_is_a_connection_waits_for_it_the_newest_of_each_topic() -> (
+    None
+):
+    client = HubClient("127.0.0.1", 1, install_id="x", clock=ManualClock(NOW))
+    sent: list[tuple[str, bytes]] = []
+    client._client.publish = lambda topic, payload, *_: sent.append((topic, payload))  # type: ignore[method-assign,assignment]
+    for topic, payload in (("a", b"1"), ("b", b"1"), ("a", b"2")):
+        client.publish(topic, payload)
+    client._send()
+    assert sent == []
+    client._accepted_at = 0.0
+    client._send()
+    client._send()
+    assert sorted(sent) == [("a", b"2"), ("b", b"1")]
 
 
 def test_watermarks_of_a_site_are_joined_and_the_last_one_always_goes_out() -> None:
