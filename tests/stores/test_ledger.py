@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select, update
 
 from pumpwatch.domain.actors import LOCAL, SYSTEM, Actor
 from pumpwatch.domain.alerts import (
@@ -22,10 +25,10 @@ from pumpwatch.domain.alerts import (
     Transition,
     alert_id,
 )
-from pumpwatch.domain.errors import Conflict, StoreUnavailable
+from pumpwatch.domain.errors import Conflict, InvalidInput, StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.ports import AlertChange, Checkpoint
-from pumpwatch.domain.sites import Site
+from pumpwatch.domain.sites import LogEntry, LogKind, Site
 from pumpwatch.stores import tables
 from pumpwatch.stores.ledger import SqlLedger
 
@@ -33,15 +36,15 @@ KEY = SiteKey("default", "mh0001")
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "core.db"
+def ledger(ledger_url: str) -> Iterator[SqlLedger]:
+    book = SqlLedger(ledger_url)
+    yield book
+    book.close()
 
 
 @pytest.fixture
-def ledger(path: Path) -> Iterator[SqlLedger]:
-    book = SqlLedger(f"sqlite:///{path}")
-    yield book
-    book.close()
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "core.db"
 
 
 def opened(n: int) -> AlertChange:
@@ -54,13 +57,14 @@ def opened(n: int) -> AlertChange:
 
 ASSESS_FOR_EVER = """
 import sys
+from pathlib import Path
 from pumpwatch.domain.actors import SYSTEM
 from pumpwatch.domain.alerts import Alert, Kind, Owed, Severity, Step, Transition, alert_id
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.ports import AlertChange, Checkpoint
 from pumpwatch.stores.ledger import SqlLedger
 KEY = SiteKey("default", "mh0001")
-ledger = SqlLedger(f"sqlite:///{sys.argv[1]}/core.db")
+ledger = SqlLedger((Path(sys.argv[1]) / "url").read_text())
 for n in range(1, 10**9):
     name = alert_id(KEY, f"cause {n}", n)
     alert = Alert(name, KEY, f"cause {n}", Kind.INFO, Severity.INFO, ("unusual",), None, 0.5, {}, n, n)
@@ -73,10 +77,11 @@ for n in range(1, 10**9):
 
 @pytest.mark.parametrize("lines", [1, 30])
 def test_a_killed_assessment_is_there_whole_or_not_at_all(
-    killed: Callable[[str, int], int], path: Path, lines: int
+    killed: Callable[[str, int], int], tmp_path: Path, ledger_url: str, lines: int
 ) -> None:
+    (tmp_path / "url").write_text(ledger_url)
     told = killed(ASSESS_FOR_EVER, lines)
-    ledger = SqlLedger(f"sqlite:///{path}")
+    ledger = SqlLedger(ledger_url)
     position = ledger.positions()[KEY]
     assert position >= told
     alerts = ledger.open_alerts(KEY)
@@ -87,13 +92,13 @@ def test_a_killed_assessment_is_there_whole_or_not_at_all(
     ledger.close()
 
 
-def test_what_was_committed_is_there_after_reopening(path: Path, ledger: SqlLedger) -> None:
+def test_what_was_committed_is_there_after_reopening(ledger_url: str, ledger: SqlLedger) -> None:
     ledger.put_site(KEY, Site("mh0001"), LOCAL, 1)
     ledger.commit_assessment([Checkpoint(KEY, 9, b"\x01")], [opened(5)], [])
     (owed,) = ledger.due(5)
     ledger.attempt(owed, 6)
     ledger.close()
-    again = SqlLedger(f"sqlite:///{path}")
+    again = SqlLedger(ledger_url)
     assert again.sites() == {KEY: Site("mh0001")}
     assert again.checkpoint(KEY) == Checkpoint(KEY, 9, b"\x01")
     assert again.open_alerts() == [opened(5).alert]
@@ -127,12 +132,11 @@ def test_every_attempt_is_written_down_with_its_outcome(ledger: SqlLedger) -> No
     ]
 
 
-def test_a_site_written_by_a_newer_version_is_still_read(path: Path, ledger: SqlLedger) -> None:
+def test_a_site_written_by_a_newer_version_is_still_read(ledger: SqlLedger) -> None:
     ledger.put_site(KEY, Site("mh0001", pumps=3), LOCAL, 1)
-    other = sqlite3.connect(path)
-    with other:
-        other.execute("UPDATE sites SET data = json_set(data, '$.colour', 'green')")
-    other.close()
+    newer = {**Site("mh0001", pumps=3).to_dict(), "colour": "green"}
+    with ledger._db.write() as connection:
+        connection.execute(update(tables.sites).values(data=newer))
     assert ledger.sites() == {KEY: Site("mh0001", pumps=3)}
 
 
@@ -150,6 +154,93 @@ def test_a_locked_file_is_a_ledger_to_try_again(
     rival.close()
     ledger.put_site(KEY, Site("mh0001"), LOCAL, 1)
     assert ledger.sites() == {KEY: Site("mh0001")}
+    ledger.close()
+
+
+# -- several at once -----------------------------------------------------------------------------
+
+
+def test_a_writer_of_another_process_has_its_turn_first(path: Path) -> None:
+    """SQLite's own lock would let the other one checkpoint beside this one's writing."""
+    ledger = SqlLedger(f"sqlite:///{path}")
+    with path.with_name("core.db.lock").open() as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=ledger.put_site, args=(KEY, Site("mh0001"), LOCAL, 1))
+        waiting.start()
+        waiting.join(0.1)
+        assert waiting.is_alive()
+        assert ledger.sites() == {}  # reading goes on
+    waiting.join()
+    assert ledger.sites() == {KEY: Site("mh0001")}
+    ledger.close()
+
+
+def test_a_turn_that_does_not_come_is_a_ledger_to_try_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pumpwatch.stores.database.WRITER_WAIT_S", 0.01)
+    ledger = SqlLedger(f"sqlite:///{path}")
+    with path.with_name("core.db.lock").open() as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        with pytest.raises(StoreUnavailable, match=r"core\.db is being written by another"):
+            ledger.put_site(KEY, Site("mh0001"), LOCAL, 1)
+    ledger.put_site(KEY, Site("mh0001"), LOCAL, 1)
+    ledger.close()
+
+
+@pytest.mark.postgres
+def test_a_change_is_never_seen_before_one_with_a_lower_number(
+    postgres_server: Any, postgres: Callable[[], str]
+) -> None:
+    """Else whoever follows by number would pass over the one that is committed last."""
+    url = postgres()
+    ledger, other = SqlLedger(url), SqlLedger(url)
+    hurried = threading.Thread(target=other.put_site, args=(KEY, Site("mh0001"), LOCAL, 2))
+    with ledger._db.write() as connection:
+        slow = {"at_ms": 1, "actor": "ann", "role": "operator", "action": "log_added",
+                "tenant": "default", "site": "mh0002"}  # fmt: skip
+        connection.execute(insert(tables.audit).values(slow))
+        hurried.start()
+        deadline = time.monotonic() + 30
+        while not postgres_server.ask("SELECT 1 FROM pg_locks WHERE NOT granted"):
+            assert time.monotonic() < deadline, "the second writer did not wait for the first"
+        assert ledger.changed_since(0) == (0, set())
+    hurried.join()
+    assert ledger.changed_since(0) == (2, {SiteKey("default", "mh0002"), KEY})
+    ledger.close()
+    other.close()
+
+
+def test_whoever_follows_the_sites_misses_none_of_many_writers(ledger_url: str) -> None:
+    writers, each = 4, 25
+    ledgers = [SqlLedger(ledger_url) for _ in range(writers + 1)]
+
+    def write(n: int) -> None:
+        for i in range(each):
+            ledgers[n].put_site(SiteKey(f"town{n}", f"mh{i}"), Site(f"mh{i}"), LOCAL, i)
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(writers)]
+    for thread in threads:
+        thread.start()
+    number, seen = 0, set[SiteKey]()
+    working = True
+    while working:
+        working = any(thread.is_alive() for thread in threads)
+        number, changed = ledgers[-1].changed_since(number)
+        assert not changed & seen
+        seen |= changed
+    assert len(seen) == writers * each
+    for ledger in ledgers:
+        ledger.close()
+
+
+@pytest.mark.postgres
+def test_what_a_database_cannot_hold_is_named_and_not_tried_for_ever(
+    postgres: Callable[[], str],
+) -> None:
+    ledger = SqlLedger(postgres())
+    with pytest.raises(InvalidInput, match="NUL"):
+        ledger.add_log(KEY, LogEntry(1, LogKind.VISIT, None, "a\x00b"), LOCAL, 1)
     ledger.close()
 
 
