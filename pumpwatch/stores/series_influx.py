@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -27,6 +28,7 @@ from pumpwatch.stores.series_lines import (
     EMPTY,
     EXTRA,
     LAST_MS,
+    LEAST_KEPT_D,
     ROW,
     STATION,
     LineSeries,
@@ -48,7 +50,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 class _Series(msgspec.Struct):
     columns: list[str]
-    values: list[list[float | None]] = []
+    values: list[list[Any]] = []
+    """Numbers and nulls; the answers about the server hold words as well."""
     tags: dict[str, str] = {}
     partial: bool = False
 
@@ -117,6 +120,29 @@ class InfluxSeries(LineSeries):
             ssl_ca_cert=str(ca_file) if ca_file else None,
         )  # fmt: skip
         self._writer = self._influx.write_api(write_options=SYNCHRONOUS)
+
+    def problems(self) -> list[tuple[str, str]]:
+        found = super().problems()
+        version = self._version()
+        if version and version[0] != self._mode[1]:
+            other = f"{self._target} is version {version}, not {self._mode[1]}"
+            return [*found, (other, f"set series.version to {version[0]}")]
+        policies = self._ask(f'SHOW RETENTION POLICIES ON "{self._database}"')
+        for row in (row for series in policies for row in series.values):
+            told = dict(zip(policies[0].columns, row, strict=True))
+            hours = re.match(r"([0-9]+)h", str(told.get("duration", "")))
+            if told.get("default") and hours and 0 < int(hours[1]) < 24 * LEAST_KEPT_D:
+                short = f"{self._target} forgets after {int(hours[1]) / 24:g} days"
+                found.append((short, "give the database or bucket a longer retention there"))
+        return found
+
+    def _version(self) -> str:
+        """The version the server says it is; empty where it does not say."""
+        answer = self._request("GET", "/ping")
+        told = str(answer.headers.get("X-Influxdb-Version", ""))
+        if not told and answer.headers.get("Content-Type", "").startswith("application/json"):
+            told = str(answer.json().get("version", ""))
+        return told.lstrip("v")
 
     # -- writing -------------------------------------------------------------------------------
 

@@ -43,10 +43,16 @@ CONNECT_S = 3.0
 """A server that is away costs a reader no longer than this."""
 LAST_MS = 9_223_372_036_853
 """The last whole millisecond that nanoseconds in an int64 can say."""
+MAX_REFUSED = 100_000
+"""Refused lines that are kept for a person to look at, the newest ones."""
+LEAST_KEPT_D = 366
+"""A server that forgets sooner is told of: a year shows the seasons of a station."""
 EMPTY = Chunk(np.empty(0, np.int64), {})
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS progress (target TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID
+CREATE TABLE IF NOT EXISTS progress (target TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS refused (id INTEGER PRIMARY KEY, target TEXT NOT NULL, line TEXT NOT NULL,
+    answer TEXT NOT NULL)
 """
 
 
@@ -184,6 +190,8 @@ class _Plan:
     owners: list[tuple[SiteKey, NDArray[np.int64]]] = field(default_factory=list)
     new: dict[SiteKey, set[int]] = field(default_factory=dict)
     refused: dict[SiteKey, set[int]] = field(default_factory=dict)
+    answers: dict[int, str] = field(default_factory=dict)
+    """What the server said to the lines it refused."""
 
     def add(self, key: SiteKey, chunk: Chunk, stamp: str, revision: int) -> None:
         for name in chunk.signals.keys() - SIGNALS.keys():
@@ -211,7 +219,8 @@ class LineSeries(ABC):
 
     How many rows are new is known exactly and cheaply: rows behind a site's newest are, and only
     for the others is the server asked. So there is one writer; any thread may read. A row of which
-    the server refuses anything counts as rejected, and what it says is logged.
+    the server refuses anything counts as rejected; the refused line alone is set aside in ``path`` with
+    the server's answer (`refused`), and everything else is stored.
 
     A ``reader`` has the file's state of the moment in memory, and is for reading only.
     """
@@ -265,7 +274,7 @@ class LineSeries(ABC):
                 self._newest.pop(key, None)
             refused = self._send(plan)
             self._newest |= {key: t_ms for key, t_ms in reached.items() if not refused.get(key)}
-            self._advance(position, plan.lines)
+            self._advance(position, plan)
         receipts = {
             key: _receipt(sum(map(len, chunks)), plan.new[key], refused.get(key, set()))
             for key, chunks in by_site.items()
@@ -279,6 +288,27 @@ class LineSeries(ABC):
 
     def position(self) -> int:
         return self._position
+
+    def refused(self, limit: int = 100) -> list[tuple[str, str]]:
+        """Lines that the server would not take with its answers, the newest first."""
+        query = "SELECT line, answer FROM refused WHERE target = ? ORDER BY id DESC LIMIT ?"
+        with self._lock, self._told():
+            return self._notes.execute(query, (self._target, limit)).fetchall()
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What is wrong with the server's settings, and what to do. Raises `StoreUnavailable`."""
+        with self._lock, self._told():
+            count = "SELECT count(*) FROM refused WHERE target = ?"
+            (lines,) = self._notes.execute(count, (self._target,)).fetchone()
+        if not lines:
+            return []
+        ((_, answer),) = self.refused(1)
+        return [
+            (
+                f"{self._target} refused {lines} lines, the last with: {answer}",
+                "see them with: pumpwatch series show",
+            )
+        ]
 
     def close(self) -> None:
         self._client.close()
@@ -331,6 +361,7 @@ class LineSeries(ABC):
         refused = plan.refused
         for start in range(0, len(plan.lines), LINES_PER_POST):
             wrong = send(self._post, plan.lines[start : start + LINES_PER_POST])
+            plan.answers |= {start + line: answer for line, answer in wrong.items()}
             for line in wrong:
                 key, t_ms = plan.row_of(start + line)
                 refused.setdefault(key, set()).add(t_ms)
@@ -341,13 +372,20 @@ class LineSeries(ABC):
                             answer=first)  # fmt: skip
         return refused
 
-    def _advance(self, position: int, lines: Sequence[str]) -> None:
-        """Remember that everything up to ``position`` is stored, of which ``lines`` just now."""
+    def _advance(self, position: int, plan: _Plan) -> None:
+        """Remember that everything up to ``position`` is stored, and what was refused just now."""
         position = max(position, self._position)
         with self._told(), transaction(self._notes) as notes:
             update = "UPDATE progress SET position = ? WHERE target = ?"
             notes.execute(update, (position, self._target))
-            self._note(lines)
+            put = "INSERT INTO refused (target, line, answer) VALUES (?, ?, ?)"
+            notes.executemany(
+                put, ((self._target, plan.lines[i], why) for i, why in plan.answers.items())
+            )
+            if plan.answers:
+                newest = "(SELECT id FROM refused ORDER BY id DESC LIMIT 1 OFFSET ?)"
+                notes.execute(f"DELETE FROM refused WHERE id <= {newest}", (MAX_REFUSED,))  # noqa: S608
+            self._note(plan.lines)
         self._position = position
 
     def _note(self, lines: Sequence[str]) -> None:  # noqa: B027
@@ -358,7 +396,7 @@ class LineSeries(ABC):
     def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
         try:
             answer = self._client.request(method, self._url + path, **more)
-        except httpx.TransportError as error:
+        except httpx.HTTPError as error:
             raise self._unreachable(error) from error
         if not answer.is_success:
             raise self._fault(

@@ -27,6 +27,7 @@ from pumpwatch.stores.series_lines import (
     EMPTY,
     EXTRA,
     LAST_MS,
+    LEAST_KEPT_D,
     NO_ROWS,
     ROW,
     STATION,
@@ -78,7 +79,7 @@ class VictoriaSeries(LineSeries):
     """`TimeSeriesStore` in a single-node VictoriaMetrics at ``url``.
 
     The server must run with ``-dedup.minScrapeInterval=1ms`` (rows that are sent again are kept once)
-    and a ``-retentionPeriod`` as long as the data are wanted: `problems` says so for ``doctor``.
+    and a ``-retentionPeriod`` as long as the data are wanted: `problems` says when it does not.
     It answers 204 to anything, keeps eleven significant digits at least, and drops rows more than two
     days ahead of its clock. ``path`` is the small file that keeps the position and what follows here.
 
@@ -138,27 +139,31 @@ class VictoriaSeries(LineSeries):
             self._floors = {SiteKey(tenant, site): t_ms for tenant, site, t_ms in floors}
             self._unsettled = self._kept() is not None
 
-    def problems(self) -> list[str]:
-        """What is wrong with the server's settings, in a person's words. Raises `StoreUnavailable`."""
+    def problems(self) -> list[tuple[str, str]]:
         text = self._metrics()
         flags = dict(re.findall(r'^flag\{name="([^"]+)", value="([^"]*)"', text, re.MULTILINE))
-        found = []
+        if "storageDataPath" not in flags:
+            other = f"{self._target} is no single-node VictoriaMetrics"
+            return [(other, "correct series.url; a cluster is not supported")]
+        found = super().problems()
         if flags.get("dedup.minScrapeInterval") != "1ms":
-            found.append(
-                f"{self._target} keeps rows twice that are sent again: "
-                "start it with -dedup.minScrapeInterval=1ms"
-            )
-        if flags.get("retentionPeriod", "1") == "1":
-            found.append(f"{self._target} forgets after a month: start it with -retentionPeriod=5y")
+            again = f"{self._target} keeps rows twice that are sent again"
+            found.append((again, "start it with -dedup.minScrapeInterval=1ms"))
+        kept_d = _days(flags.get("retentionPeriod", "1"))
+        if kept_d < LEAST_KEPT_D:
+            short = f"{self._target} forgets after {kept_d:g} days"
+            found.append((short, "start it with -retentionPeriod=10y"))
         invalid = re.search(r'^vm_rows_invalid_total\{type="influx"\} ([0-9]+)', text, re.MULTILINE)
         if invalid and invalid[1] != "0":
-            found.append(f"{self._target} dropped {invalid[1]} lines as invalid: see its log")
+            found.append((f"{self._target} dropped {invalid[1]} lines as invalid", "see its log"))
         for reason, rows in re.findall(
             r'^vm_rows_ignored_total\{reason="(\w+)"\} ([1-9][0-9]*)', text, re.MULTILINE
         ):
             found.append(
-                f"{self._target} ignored {rows} values ({reason}): "
-                "their time is outside its retention or more than two days ahead"
+                (
+                    f"{self._target} ignored {rows} values ({reason})",
+                    "their time is outside its retention or more than two days ahead: see both clocks",
+                )
             )
         return found
 
@@ -502,6 +507,13 @@ def _match(names: str, keys: Sequence[SiteKey], more: str = "") -> str:
     sites = [tag(key.site) for key in keys]
     which = f'site="{sites[0]}"' if len(sites) == 1 else f'site=~"{"|".join(sites)}"'
     return f'{{__name__=~"{names}",tenant="{tag(keys[0].tenant)}",{which}{more}}}'
+
+
+def _days(period: str) -> float:
+    """A retention period as the flag says it: months where no unit is told."""
+    told = re.fullmatch(r"([0-9.]+)([hdwy]?)", period)
+    units = {"h": 1 / 24, "d": 1, "w": 7, "y": 365, "": 31}
+    return float(told[1]) * units[told[2]] if told else math.inf
 
 
 def _metric(exposition: str, series: str) -> str:

@@ -87,6 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """InfluxQL, which is the engine's own."""
         url = urlsplit(self.path)
+        if url.path == "/ping":
+            return self._send(204, b"", {"X-Influxdb-Version": "v2.7.12"})
         if url.path != "/query":
             return self._answer(404, "path not found")
         if self._authorized():

@@ -115,6 +115,49 @@ def test_a_refused_request_is_halved_until_only_the_bad_row_is_left(
     assert series.read_raw(KEY, 0, 99).t_ms.tolist() == [t for t in t_ms if t != 7]
 
 
+def test_a_refused_line_is_set_aside_alone_with_what_the_server_said(
+    series: InfluxSeries, door: StrictV2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(series_lines, "MAX_REFUSED", 2)
+    door.bad_lines = re.compile("level_m=[789].0")
+    series.write([(KEY, chunk(list(range(20)), level_m=list(map(float, range(20)))))], 3)
+    series.close()
+    reopened = InfluxSeries(door.url, series._database, path=tmp_path / "series.db", org=ORG,
+                            token=TOKEN)  # fmt: skip
+    head = "station,tenant=default,site=mh0001 level_m="
+    lines = [line for line, _ in reopened.refused()]
+    assert lines == [f"{head}9.0,row=1i 9", f"{head}8.0,row=1i 8"], "the newest are kept"
+    assert all("partial write: dropped=1" in answer for _, answer in reopened.refused())
+    ((problem, remedy),) = reopened.problems()
+    assert "refused 2 lines" in problem
+    assert remedy == "see them with: pumpwatch series show"
+    reopened.close()
+
+
+def test_a_database_that_keeps_long_enough_has_no_problems(series: InfluxSeries) -> None:
+    assert series.problems() == []
+
+
+def test_another_generation_and_a_short_retention_are_named_with_the_remedy(
+    influx_server: InfluxServer, tmp_path: Path
+) -> None:
+    database = influx_server.new_database()
+    influx_server.ask(f'ALTER RETENTION POLICY autogen ON "{database}" DURATION 90d')
+    store = InfluxSeries(influx_server.url, database, path=tmp_path / "p.db", mode="v1")
+    assert store.problems() == [
+        (
+            f"InfluxDB {influx_server.url} {database} forgets after 90 days",
+            "give the database or bucket a longer retention there",
+        )
+    ]
+    store.close()
+    wrong = InfluxSeries(influx_server.url, database, path=tmp_path / "p.db", mode="v2")
+    ((problem, remedy),) = wrong.problems()
+    assert "is version 1.6.7" in problem
+    assert remedy == "set series.version to 1"
+    wrong.close()
+
+
 def test_a_row_with_a_refused_value_beside_counts_as_rejected(
     series: InfluxSeries, door: StrictV2
 ) -> None:

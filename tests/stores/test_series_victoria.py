@@ -51,22 +51,53 @@ def test_a_server_set_as_it_should_be_has_no_problems(series: VictoriaSeries) ->
     assert series.problems() == []
 
 
-def test_a_server_without_deduplication_or_retention_is_named(tmp_path: Path) -> None:
+def test_a_server_without_deduplication_or_retention_is_named_with_the_remedy(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "server"
     folder.mkdir()
-    server = VictoriaServer(folder, flags=["-retentionPeriod=1"])
+    server = VictoriaServer(folder, flags=["-retentionPeriod=3"])
     server.start()
     try:
         long_ago = b"station,tenant=a,site=b row=1i 10"
         server.http.post("/write?precision=ms", content=long_ago).raise_for_status()
         store = VictoriaSeries(server.url, path=tmp_path / "p.db")
-        found = "\n".join(store.problems())
-        assert "-dedup.minScrapeInterval=1ms" in found
-        assert "-retentionPeriod=5y" in found
-        assert "ignored 1 values (small_timestamp)" in found
+        twice, short, ignored = store.problems()
+        assert twice[1] == "start it with -dedup.minScrapeInterval=1ms"
+        assert "forgets after 93 days" in short[0]
+        assert short[1] == "start it with -retentionPeriod=10y"
+        assert "ignored 1 values (small_timestamp)" in ignored[0]
         store.close()
     finally:
         server.stop()
+
+
+def test_another_program_at_the_address_is_named(influx_server: Any, tmp_path: Path) -> None:
+    store = VictoriaSeries(influx_server.url, path=tmp_path / "p.db")
+    ((found, remedy),) = store.problems()
+    assert "no single-node VictoriaMetrics" in found
+    assert "series.url" in remedy
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("flag", "days"), [("1", 31), ("100y", 36_500), ("3d", 3), ("2w", 14), ("36h", 1.5)]
+)
+def test_a_retention_period_is_read_as_the_flag_means_it(flag: str, days: float) -> None:
+    assert series_victoria._days(flag) == days
+
+
+def test_a_reader_sees_what_is_hidden_and_leaves_the_file_to_its_writer(
+    series: VictoriaSeries, victoria_server: VictoriaServer, tmp_path: Path
+) -> None:
+    series.write([(KEY, chunk([10, 20], level_m=[1, 2]))], 5)
+    series.apply_retention(20)
+    reader = VictoriaSeries(victoria_server.url, path=tmp_path / "series.db", reader=True)
+    assert reader.read_raw(KEY, 0, 99).t_ms.tolist() == [20]
+    assert reader.position() == 5
+    assert reader._notes.execute("SELECT count(*) FROM unsure").fetchone() == (0,)
+    reader.close()
+    assert series._notes.execute("SELECT count(*) FROM unsure").fetchone() == (1,)
 
 
 @pytest.mark.parametrize("values", [(1, 9, 3, 2), (4, 3, 2, 1), (1, 0, 1, 0)])
