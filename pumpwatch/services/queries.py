@@ -41,7 +41,7 @@ QUIET_SAMPLES = 10
 """Missed samples before a slowly sampling site is called silent."""
 
 
-_DRAWN_AS = {
+DRAWN_AS = {
     "capacity_index": "capacity_m3s",
     "capacity_scatter": "capacity_m3s",
     "short_run_share": "run_s",
@@ -309,7 +309,7 @@ class Queries:
         span = Span(now_ms - CAPACITY_DAYS * DAY_MS, now_ms)
         cycles = self._alerts.cycles(key, span.start_ms, span.end_ms)
         capacity = tuple(
-            _feature_series(cycles, row.site, pump, "capacity_m3s", _normal_of(row.alerts, pump))
+            feature_series(cycles, row.site, pump, "capacity_m3s", _normal_of(row.alerts, pump))
             for pump in _pumps(row.site)
         )
         recent = self._alerts.alerts(key.tenant, key.site, limit=20)
@@ -406,11 +406,11 @@ class Queries:
             span = Span(min(since_ms - 7 * DAY_MS, end_ms - 14 * DAY_MS), end_ms)
             cycles = self._alerts.cycles(alert.key, span.start_ms, span.end_ms)
             for sign in signs:
-                feature = _DRAWN_AS.get(sign.feature, sign.feature)
+                feature = DRAWN_AS.get(sign.feature, sign.feature)
                 normal = sign.normal if feature == sign.feature else None
                 pumps = [sign.target] if sign.target else _pumps(site)
                 series = tuple(
-                    _feature_series(cycles, site, pump, feature, normal) for pump in pumps
+                    feature_series(cycles, site, pump, feature, normal) for pump in pumps
                 )
                 if any(len(s.t_ms) >= 3 for s in series):
                     return EvidenceChart(span, since_ms, sign, series)
@@ -532,9 +532,10 @@ def _run_spans(chunk: Chunk, signal: str, patience_ms: int) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def _feature_series(
+def feature_series(
     cycles: Sequence[CycleRow], site: Site, pump: str, feature: str, normal: float | None
 ) -> FeatureSeries:
+    """One feature of one pump over ``cycles``; ``normal`` is the reference it is drawn against."""
     points = [
         (c.start_ms, c.features[feature])
         for c in cycles
