@@ -39,8 +39,17 @@ class DataDir:
         return self.path / "inbox.db"
 
     @property
+    def core(self) -> Path:
+        return self.path / "core.db"
+
+    @property
     def core_url(self) -> str:
-        return f"sqlite:///{self.path / 'core.db'}"
+        return f"sqlite:///{self.core}"
+
+    @property
+    def ledger_home(self) -> Path:
+        """Says which server holds the ledger; absent while it is in the directory itself."""
+        return self.path / "ledger_home"
 
     @property
     def series(self) -> Path:

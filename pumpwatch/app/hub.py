@@ -13,17 +13,20 @@ from pathlib import Path
 from random import Random
 from threading import RLock
 
+import structlog
+
 from pumpwatch.alerting.i18n import translator
 from pumpwatch.alerting.policy import Policy, Route
 from pumpwatch.app.datadir import DataDir, write_whole
+from pumpwatch.app.ledger import open_ledger
 from pumpwatch.app.series import open_series
-from pumpwatch.app.settings import SeriesSettings, Settings
+from pumpwatch.app.settings import LedgerSettings, SeriesSettings, Settings
 from pumpwatch.app.worker import Worker
 from pumpwatch.diagnosis.assessor import SiteAssessor
 from pumpwatch.diagnosis.forest import FitRequest, SiteModel
 from pumpwatch.diagnosis.settings import DiagnosisSettings
 from pumpwatch.domain.clock import Clock
-from pumpwatch.domain.errors import InvalidInput
+from pumpwatch.domain.errors import InvalidInput, StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.messages import Birth
 from pumpwatch.domain.ports import DoorOutcome, HubStatus, Notifier, TimeSeriesStore
@@ -41,6 +44,8 @@ from pumpwatch.stores.ledger import SqlLedger
 from pumpwatch.stores.shelf import FileShelf
 from pumpwatch.transports.mqtt import HubClient, IngestLoop
 from pumpwatch.transports.wire import decode, inspect
+
+log = structlog.get_logger()
 
 REST_S = 0.05
 TICK_S = 1.0
@@ -67,15 +72,20 @@ class Stores:
         self.ledger.close()
 
 
-def open_stores(directory: DataDir, series: SeriesSettings | None = None) -> Stores:
+def open_stores(
+    directory: DataDir,
+    series: SeriesSettings | None = None,
+    ledger: LedgerSettings | None = None,
+) -> Stores:
     """Open, and where it is new create, everything a hub keeps.
 
-    Samples are where ``series`` says, without it in the directory itself. An inbox that was lost
-    and made anew counts on behind what its consumers have seen.
+    Samples are where ``series`` says and the ledger where ``ledger`` says, without them in the
+    directory itself. An inbox that was lost and made anew counts on behind what its consumers have
+    seen.
     """
     stores = Stores(
         SqliteInbox(directory.inbox),
-        SqlLedger(directory.core_url),
+        open_ledger(directory, ledger),
         open_series(directory, series),
         FileShelf(directory.models),
     )
@@ -103,7 +113,7 @@ class Hub:
         tenants: Sequence[str] = ("+",),
     ) -> None:
         self.clock, self.settings = clock, settings
-        self.stores = open_stores(directory, settings.series)
+        self.stores = open_stores(directory, settings.series, settings.ledger)
         self.feed = LiveFeed()
         self._started_ms = clock.now_ms()
         self._alert_lock = RLock()
@@ -162,6 +172,8 @@ class Hub:
         self.telling = True
         """Whether what is owed is sent; the demo tells nobody of its history before its page is open."""
         self._outcomes: deque[DoorOutcome] = deque()
+        self._births: dict[SiteKey, Birth] = {}
+        self._held: Counter[SiteKey] = Counter()
         self._refresh_at_s = 0.0
         self._checkpoint_at_s = 0.0
         self._tick_at_s = 0.0
@@ -186,6 +198,9 @@ class Hub:
                 self._settle_births()
             if ended["assess"]:
                 self.assess.settle(self.clock.now_ms())
+        except StoreUnavailable as error:
+            log.warning("stopped without a last checkpoint, judging goes on from the one before it",
+                        error=str(error))  # fmt: skip
         finally:
             self.trainer.close()
             self.feed.close()
@@ -266,13 +281,13 @@ class Hub:
 
     def _tend(self) -> float:
         """What is due now and then: births and unknown sites, news of sites, forgetting the inbox."""
+        self._settle_births()
         ledger = self.stores.ledger
         newest, changed = ledger.changed_since(self._changes_seen)
         if changed:
             self._known, self._changes_seen = frozenset(ledger.sites()), newest
         for key in changed:
             self.feed.publish("site", key._asdict())
-        self._settle_births()
         if time.monotonic() >= self._prune_at_s:
             self._prune_at_s = time.monotonic() + PRUNE_S
             # a site that is approved meanwhile is held up by the one or by the other
@@ -295,21 +310,23 @@ class Hub:
             self._outcomes.append(outcome)
 
     def _settle_births(self) -> None:
-        """Write down who was born and which unknown sites wait, for all outcomes so far."""
-        ledger, now_ms = self.stores.ledger, self.clock.now_ms()
-        births: dict[SiteKey, Birth] = {}
-        held: Counter[SiteKey] = Counter()
+        """Write down who was born and which unknown sites wait; what the ledger does not take now is
+        kept for the next time."""
         while self._outcomes:
             outcome = self._outcomes.popleft()
-            births.update({birth.key: birth for birth in outcome.births})
-            held.update(outcome.held)
-        for told in births.values():
-            ledger.put_birth(told, now_ms)
-        for key in held.keys() | (births.keys() - self._known):
-            birth = births.get(key)
-            # a will announces nothing: what was announced before it stays
-            ledger.hold(key, now_ms, held[key], birth if birth and birth.online else None)
-            self.feed.publish("site", key._asdict())
+            self._births.update({birth.key: birth for birth in outcome.births})
+            self._held.update(outcome.held)
+        ledger, now_ms = self.stores.ledger, self.clock.now_ms()
+        for key in list(self._births.keys() | self._held.keys()):
+            birth, messages = self._births.get(key), self._held[key]
+            if key not in self._known:
+                # a will announces nothing: what was announced before it stays
+                ledger.hold(key, now_ms, messages, birth if birth and birth.online else None)
+                self.feed.publish("site", key._asdict())
+            del self._held[key]
+            if birth is not None:
+                ledger.put_birth(birth, now_ms)
+                del self._births[key]
 
     def _make_assessor(
         self, key: SiteKey, site: Site, log: Sequence[LogEntry], state: bytes | None

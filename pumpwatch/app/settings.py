@@ -121,8 +121,36 @@ class SeriesSettings(_Section):
 
 
 def _demand(holds: bool, field: str, problem: str, remedy: str) -> None:
+    _demand_of("series", holds, field, problem, remedy)
+
+
+def _demand_of(section: str, holds: bool, field: str, problem: str, remedy: str) -> None:
     if not holds:
-        raise InvalidInput(f"series.{field}", problem, remedy)
+        raise InvalidInput(f"{section}.{field}", problem, remedy)
+
+
+class LedgerSettings(_Section):
+    """The ledger: stations, alerts, what is owed, who did what."""
+
+    url: str = Field(
+        "", description="postgresql://USER@HOST:5432/DATABASE; empty: core.db in data_dir"
+    )
+    password: SecretStr | None = Field(
+        None, description="password of that user; better in the secrets directory"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        where = urlsplit(self.url)
+        known = not self.url or (where.scheme == "postgresql" and len(where.path) > 1)
+        _demand_of(
+            "ledger", known, "url", "is not the address of a PostgreSQL database",
+            "write postgresql://USER@HOST:5432/DATABASE",
+        )  # fmt: skip
+        _demand_of(
+            "ledger", where.password is None, "url", "holds a password", "use ledger.password"
+        )
+        return self
 
 
 class WebSettings(_Section):
@@ -188,6 +216,7 @@ class Settings(BaseSettings):
     )
     broker: BrokerSettings = BrokerSettings()
     series: SeriesSettings = SeriesSettings()
+    ledger: LedgerSettings = LedgerSettings()
     web: WebSettings = WebSettings()
     notify: NotifySettings = NotifySettings()
     training: TrainingSettings = TrainingSettings()

@@ -64,6 +64,9 @@ class Database:
             self.close()
             raise
 
+    def __str__(self) -> str:
+        return self._name
+
     @property
     def is_file(self) -> bool:
         return self._writer.dialect.name == "sqlite"

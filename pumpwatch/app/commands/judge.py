@@ -110,7 +110,7 @@ def train(
 def _train(
     settings: Settings, directory: DataDir, tenant: str, names: list[str], why: str
 ) -> list[dict[str, Any]]:
-    stores = open_stores(directory, settings.series)
+    stores = open_stores(directory, settings.series, settings.ledger)
     try:
         sites = stores.ledger.sites(tenant)
         for name in names:

@@ -15,6 +15,7 @@ from pumpwatch.alerting.policy import Policy, Route
 from pumpwatch.alerting.wording import word
 from pumpwatch.app.commands.options import AsJson, ConfigFile, DataDirOption, Tenant
 from pumpwatch.app.datadir import DataDir
+from pumpwatch.app.ledger import open_ledger
 from pumpwatch.app.output import ERR, OUT, Exit, emit, plain_errors, table
 from pumpwatch.app.settings import Settings, load_settings
 from pumpwatch.cycles.recording import read_log, read_site
@@ -48,7 +49,7 @@ def _ledger(
             raise NotFound(
                 f"{settings.data_dir} holds no data", "name another directory with --data-dir"
             )
-        ledger = SqlLedger(directory.core_url)
+        ledger = open_ledger(directory, settings.ledger)
         try:
             yield ledger, settings
         finally:
