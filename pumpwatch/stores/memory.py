@@ -9,7 +9,6 @@ from threading import RLock
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pumpwatch.domain.actors import Actor
 from pumpwatch.domain.alerts import Alert, Owed, OwedState, Transition
@@ -28,8 +27,7 @@ from pumpwatch.domain.ports import (
 from pumpwatch.domain.samples import Chunk
 from pumpwatch.domain.signals import SIGNALS
 from pumpwatch.domain.sites import LogEntry, Site
-
-_EMPTY = Chunk(np.empty(0, np.int64), {})
+from pumpwatch.stores.rows import EMPTY, band, bucket_width, kept_rows, total
 
 
 class MemorySeries:
@@ -38,13 +36,15 @@ class MemorySeries:
     def __init__(self) -> None:
         self._rows: dict[SiteKey, dict[int, dict[str, float]]] = {}
         self._position = 0
+        self._floor_ms: int | None = None
         self._lock = RLock()
 
     def write(self, batch: Sequence[tuple[SiteKey, Chunk]], position: int) -> WriteReceipt:
         stored: Counter[SiteKey] = Counter()
         duplicates: Counter[SiteKey] = Counter()
         with self._lock:
-            for key, chunk in batch:
+            kept, refused = kept_rows(batch, self._floor_ms)
+            for key, chunk in ((k, chunk) for k, chunks in kept.items() for chunk in chunks):
                 rows = self._rows.setdefault(key, {})
                 columns = {name: values.tolist() for name, values in chunk.signals.items()}
                 for i, t_ms in enumerate(chunk.t_ms.tolist()):
@@ -54,8 +54,7 @@ class MemorySeries:
                         {name: value for name, value in values.items() if value == value}
                     )
             self._position = max(self._position, position)
-        by_site = {key: WriteReceipt(stored[key], duplicates[key]) for key, _ in batch}
-        return WriteReceipt(stored.total(), duplicates.total(), by_site=by_site)
+        return total({k: WriteReceipt(stored[k], duplicates[k], refused[k]) for k in kept})
 
     def position(self) -> int:
         return self._position
@@ -86,17 +85,9 @@ class MemorySeries:
     ) -> Chunk:
         raw = self.read_raw(key, start_ms, end_ms, [signal])
         if signal not in raw.signals:
-            return _EMPTY
-        there = ~np.isnan(raw.signals[signal])
-        width = max(-(-(end_ms - start_ms) // max(points, 1)), 1)
-        bucket = (raw.t_ms[there] - start_ms) // width * width + start_ms
-        starts, first = np.unique(bucket, return_index=True)
-        parts = np.split(raw.signals[signal][there], first[1:])
-        columns: Mapping[str, NDArray[np.float64]] = {
-            name: np.array([how(part) for part in parts if len(part)], np.float64)
-            for name, how in (("min", np.min), ("mean", np.mean), ("max", np.max))
-        }
-        return Chunk(starts, columns)
+            return EMPTY
+        width = bucket_width(start_ms, end_ms, points)
+        return band(raw, signal, start_ms, width)
 
     def latest(self, keys: Iterable[SiteKey]) -> dict[SiteKey, tuple[int, dict[str, float]]]:
         found = {}
@@ -120,7 +111,9 @@ class MemorySeries:
         return len(gone)
 
     def apply_retention(self, before_ms: int) -> int:
-        return sum(self.delete(key, -(2**63), before_ms) for key in list(self._rows))
+        with self._lock:
+            self._floor_ms = max(before_ms, before_ms if self._floor_ms is None else self._floor_ms)
+            return sum(self.delete(key, -(2**63), before_ms) for key in list(self._rows))
 
     def close(self) -> None:
         pass

@@ -24,8 +24,8 @@ from pumpwatch.domain.errors import PumpwatchError, StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.samples import Chunk
 from pumpwatch.domain.signals import SIGNALS
+from pumpwatch.stores.rows import EMPTY, bucket_width, merge
 from pumpwatch.stores.series_lines import (
-    EMPTY,
     EXTRA,
     LAST_MS,
     LEAST_KEPT_D,
@@ -36,7 +36,6 @@ from pumpwatch.stores.series_lines import (
     TooLarge,
     beside,
     by_tags,
-    merge,
     tag,
 )
 
@@ -172,7 +171,7 @@ class InfluxSeries(LineSeries):
         with self._lock:
             old = f'SELECT count("{ROW}") FROM "{STATION}" WHERE {_during(-LAST_MS, before_ms)}'
             gone = sum(int(s.values[0][1] or 0) for s in self._ask(old))
-            self._newest.clear()
+            self._raise_floor(before_ms)
             for measurement in (STATION, EXTRA):
                 self._delete(measurement, {}, -LAST_MS, before_ms)
         return gone
@@ -243,7 +242,7 @@ class InfluxSeries(LineSeries):
     ) -> Chunk:
         if signal not in SIGNALS:
             return EMPTY
-        width = max(-(-(end_ms - start_ms) // max(points, 1)), 1)
+        width = bucket_width(start_ms, end_ms, points)
         answer = self._ask(
             f'SELECT min("{signal}"), mean("{signal}"), max("{signal}") FROM "{STATION}"'
             f" WHERE {_of(key)} AND {_during(start_ms, end_ms)}"

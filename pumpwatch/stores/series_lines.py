@@ -32,6 +32,7 @@ from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.ports import WriteReceipt
 from pumpwatch.domain.samples import Chunk
 from pumpwatch.domain.signals import SIGNALS
+from pumpwatch.stores.rows import merge, take, total
 from pumpwatch.stores.sqlite import connect, transaction
 
 log = structlog.get_logger(__name__)
@@ -47,9 +48,9 @@ MAX_REFUSED = 100_000
 """Refused lines that are kept for a person to look at, the newest ones."""
 LEAST_KEPT_D = 366
 """A server that forgets sooner is told of: a year shows the seasons of a station."""
-EMPTY = Chunk(np.empty(0, np.int64), {})
 
 _SCHEMA = """
+CREATE TABLE IF NOT EXISTS retention (target TEXT PRIMARY KEY, floor_ms INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS progress (target TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS refused (id INTEGER PRIMARY KEY, target TEXT NOT NULL, line TEXT NOT NULL,
     answer TEXT NOT NULL)
@@ -65,29 +66,6 @@ class TooLarge(Exception):
 
 
 # -- rows ----------------------------------------------------------------------------------------
-
-
-def merge(chunks: Sequence[Chunk]) -> Chunk:
-    """One chunk with each time once, in order. A later value wins, a missing one never erases."""
-    if len(chunks) == 1 and bool((np.diff(chunks[0].t_ms) > 0).all()):
-        return chunks[0]
-    if not chunks:
-        return EMPTY
-    t_ms, where = np.unique(np.concatenate([c.t_ms for c in chunks]), return_inverse=True)
-    signals: dict[str, NDArray[np.float64]] = {}
-    start = 0
-    for chunk in chunks:
-        at = where[start : start + len(chunk)]
-        start += len(chunk)
-        for name, values in chunk.signals.items():
-            there = ~np.isnan(values)
-            column = signals.setdefault(name, np.full(len(t_ms), np.nan))
-            column[at[there]] = values[there]
-    return Chunk(t_ms, signals)
-
-
-def take(chunk: Chunk, mask: NDArray[np.bool_]) -> Chunk:
-    return Chunk(chunk.t_ms[mask], {name: values[mask] for name, values in chunk.signals.items()})
 
 
 def beside(t_ms: NDArray[np.int64], extra: Chunk) -> dict[str, NDArray[np.float64]]:
@@ -244,8 +222,6 @@ class LineSeries(ABC):
         self._path, self._target, self._url = path, target, url.rstrip("/")
         self._lock = threading.RLock()
         self._newest: dict[SiteKey, int] = {}
-        self._floors: dict[SiteKey, int] = {}
-        """Where retention cannot delete: rows older than this are hidden and refused."""
         self._compress = compress
         self._notes = _copied(path) if reader else connect(path)
         with self._told():
@@ -254,6 +230,10 @@ class LineSeries(ABC):
             self._notes.execute("INSERT OR IGNORE INTO progress VALUES (?, 0)", (target,))
             found = self._notes.execute("SELECT position FROM progress WHERE target = ?", (target,))
             self._position = int(found.fetchone()[0])
+            query = "SELECT floor_ms FROM retention WHERE target = ?"
+            floor = self._notes.execute(query, (target,)).fetchone()
+        self._floor: int = floor[0] if floor else NO_ROWS
+        """Rows older than this were forgotten and are not taken again."""
         self._client = httpx.Client(
             headers=dict(headers or {}),
             auth=(user, password) if user else None,
@@ -279,12 +259,7 @@ class LineSeries(ABC):
             key: _receipt(sum(map(len, chunks)), plan.new[key], refused.get(key, set()))
             for key, chunks in by_site.items()
         }
-        return WriteReceipt(
-            sum(r.stored for r in receipts.values()),
-            sum(r.duplicates for r in receipts.values()),
-            sum(r.rejected for r in receipts.values()),
-            by_site=receipts,
-        )
+        return total(receipts)
 
     def position(self) -> int:
         return self._position
@@ -309,6 +284,9 @@ class LineSeries(ABC):
                 "see them with: pumpwatch series show",
             )
         ]
+
+    def secure(self) -> None:  # noqa: B027
+        """Have everything written be on the server's disk. Most servers see to that by themselves."""
 
     def close(self) -> None:
         self._client.close()
@@ -338,7 +316,7 @@ class LineSeries(ABC):
             self._newest |= dict.fromkeys(unknown, NO_ROWS) | self._find_newest(unknown)
         plan, reached = _Plan(), {}
         for key, chunk in rows.items():
-            hidden = chunk.t_ms < self._floors.get(key, NO_ROWS)
+            hidden = chunk.t_ms < self._floor
             if hidden.any():
                 plan.refused[key] = set(chunk.t_ms[hidden].tolist())
                 chunk = take(chunk, ~hidden)
@@ -355,6 +333,14 @@ class LineSeries(ABC):
             plan.new[key] = set(chunk.t_ms[new].tolist())
             reached[key] = max(newest, int(chunk.t_ms[-1])) if len(chunk) else newest
         return plan, reached
+
+    def _raise_floor(self, before_ms: int) -> None:
+        floor_ms = max(before_ms, self._floor)
+        with self._told(), transaction(self._notes) as notes:
+            put = "INSERT OR REPLACE INTO retention VALUES (?, ?)"
+            notes.execute(put, (self._target, floor_ms))
+        self._floor = floor_ms
+        self._newest.clear()
 
     def _send(self, plan: _Plan) -> dict[SiteKey, set[int]]:
         """Post the lines in parts; the times of rows that were refused, by site."""

@@ -19,6 +19,7 @@ from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.ports import WriteReceipt
 from pumpwatch.domain.samples import Chunk
 from pumpwatch.domain.signals import SIGNALS
+from pumpwatch.stores.rows import EMPTY, bucket_width, kept_rows, total
 from pumpwatch.stores.sqlite import connect, transaction
 
 _SCHEMA = """
@@ -34,6 +35,8 @@ CREATE TABLE IF NOT EXISTS extra (
 CREATE TABLE IF NOT EXISTS progress (
     one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL);
 INSERT OR IGNORE INTO progress VALUES (1, 0);
+CREATE TABLE IF NOT EXISTS retention (
+    one INTEGER PRIMARY KEY CHECK (one = 1), floor_ms INTEGER NOT NULL);
 """
 _ORDER = list(SIGNALS)
 _PUT_EXTRA = """INSERT INTO extra VALUES (?, ?, ?, ?)
@@ -63,14 +66,15 @@ class SqliteSeries:
             self._signals: dict[int, set[str]] = {n: set() for n in self._numbers.values()}
             for number, name in self._writer.execute("SELECT * FROM site_signals"):
                 self._signals[number].add(name)
+            found = self._writer.execute("SELECT floor_ms FROM retention").fetchone()
+        self.floor_ms: int | None = found[0] if found else None
+        """Rows older than this were forgotten and are not taken again."""
 
     # -- writing -------------------------------------------------------------------------------
 
     def write(self, batch: Sequence[tuple[SiteKey, Chunk]], position: int) -> WriteReceipt:
-        by_site: dict[SiteKey, list[Chunk]] = {}
-        for key, chunk in batch:
-            by_site.setdefault(key, []).append(chunk)
         with self._write_lock, self._told():
+            by_site, refused = kept_rows(batch, self.floor_ms)
             new_numbers: dict[SiteKey, int] = {}
             new_signals: dict[int, set[str]] = {}
             receipts: dict[SiteKey, WriteReceipt] = {}
@@ -80,7 +84,7 @@ class SqliteSeries:
                     if number is None:
                         number = new_numbers[key] = self._add_site(key)
                     new_signals[number] = self._add_signals(number, chunks)
-                    receipts[key] = self._put(number, chunks)
+                    receipts[key] = self._put(number, chunks, refused[key])
                 sys.audit("pumpwatch.reached", "record.in_txn")
                 self._writer.execute("UPDATE progress SET position = max(position, ?)", (position,))
             # only what is on disk may be remembered
@@ -88,9 +92,7 @@ class SqliteSeries:
                 self._signals.setdefault(number, set()).update(names)
             if new_numbers:  # a new dictionary: a reader in another thread keeps the one it has
                 self._numbers = self._numbers | new_numbers
-        stored = sum(receipt.stored for receipt in receipts.values())
-        duplicates = sum(receipt.duplicates for receipt in receipts.values())
-        return WriteReceipt(stored, duplicates, by_site=receipts)
+        return total(receipts)
 
     def delete(self, key: SiteKey, start_ms: int, end_ms: int) -> int:
         with self._write_lock, self._told():
@@ -99,10 +101,19 @@ class SqliteSeries:
 
     def apply_retention(self, before_ms: int) -> int:
         """Forget rows older than ``before_ms``, site by site, so that writes get in between."""
+        self.raise_floor(before_ms)
         removed = 0
-        for key in list(self._numbers):
+        for key in self.sites():
             removed += self.delete(key, -(2**63), before_ms)
         return removed
+
+    def raise_floor(self, before_ms: int) -> None:
+        """From now on no row older than ``before_ms`` is taken."""
+        with self._write_lock, self._told():
+            floor_ms = max(before_ms, before_ms if self.floor_ms is None else self.floor_ms)
+            with transaction(self._writer) as writer:
+                writer.execute("INSERT OR REPLACE INTO retention VALUES (1, ?)", (floor_ms,))
+            self.floor_ms = floor_ms
 
     def close(self) -> None:
         """Close every connection, the writer last: it is the one that checkpoints."""
@@ -137,7 +148,7 @@ class SqliteSeries:
         self._writer.executemany(put, zip(repeat(number), new))
         return new
 
-    def _put(self, number: int, chunks: Iterable[Chunk]) -> WriteReceipt:
+    def _put(self, number: int, chunks: Iterable[Chunk], refused: int) -> WriteReceipt:
         stored = rows = 0
         for names, group in groupby(chunks, _known_names):
             same = list(group)
@@ -149,7 +160,7 @@ class SqliteSeries:
             stored, rows = stored + max(inserted, 0), rows + count
             for chunk in same:
                 self._put_extra(number, chunk)
-        return WriteReceipt(stored, rows - stored)
+        return WriteReceipt(stored, rows - stored, refused)
 
     def _put_extra(self, number: int, chunk: Chunk) -> None:
         for name in chunk.signals.keys() - SIGNALS.keys():
@@ -168,6 +179,34 @@ class SqliteSeries:
 
     # -- reading -------------------------------------------------------------------------------
 
+    def sites(self) -> list[SiteKey]:
+        """The sites that ever had rows here."""
+        return list(self._numbers)
+
+    def signals(self, key: SiteKey) -> set[str]:
+        """The signals of the nomenclature that the site ever had a value of."""
+        number = self._numbers.get(key)
+        return set() if number is None else set(self._signals[number])
+
+    def others(self, key: SiteKey) -> list[str]:
+        """The signals outside the nomenclature that its rows here have values of."""
+        with self._reading() as reader:
+            found = reader.execute(
+                "SELECT DISTINCT name FROM extra WHERE site = ?", (self._numbers.get(key),)
+            )
+            return [name for (name,) in found]
+
+    def span(self, key: SiteKey) -> tuple[int, int] | None:
+        """Times of the oldest and of the newest row; None without rows."""
+        # two questions, for each of which SQLite goes straight to one end of the index
+        query = (
+            "SELECT (SELECT min(t_ms) FROM samples WHERE site = ?1),"
+            " (SELECT max(t_ms) FROM samples WHERE site = ?1)"
+        )
+        with self._reading() as reader:
+            first, last = reader.execute(query, (self._numbers.get(key),)).fetchone()
+        return None if first is None else (first, last)
+
     def position(self) -> int:
         with self._reading() as reader:
             return int(reader.execute("SELECT position FROM progress").fetchone()[0])
@@ -181,7 +220,7 @@ class SqliteSeries:
     ) -> Chunk:
         number = self._numbers.get(key)
         if number is None:
-            return _EMPTY
+            return EMPTY
         has = self._signals[number]
         names = [name for name in _ORDER if name in has and (signals is None or name in signals)]
         columns = "".join(f', "{name}"' for name in names)
@@ -202,9 +241,9 @@ class SqliteSeries:
     ) -> Chunk:
         number = self._numbers.get(key)
         if number is None or signal not in SIGNALS:
-            return _EMPTY
+            return EMPTY
         start_ms, end_ms = int(start_ms), int(end_ms)
-        width = max(-(-(end_ms - start_ms) // max(points, 1)), 1)
+        width = bucket_width(start_ms, end_ms, points)
         with self._reading() as reader:
             rows = reader.execute(
                 f'SELECT (t_ms - ?) / ? * ? + ?, min("{signal}"), avg("{signal}"), max("{signal}")'  # noqa: S608
@@ -258,9 +297,6 @@ class SqliteSeries:
                 f"{self._path} cannot be used ({error})",
                 "check that the disk is there, writable and not full; it is tried again",
             ) from error
-
-
-_EMPTY = Chunk(np.empty(0, np.int64), {})
 
 
 def _known_names(chunk: Chunk) -> tuple[str, ...]:

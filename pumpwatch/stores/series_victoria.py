@@ -23,12 +23,11 @@ from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.ports import WriteReceipt
 from pumpwatch.domain.samples import Chunk
 from pumpwatch.domain.signals import SIGNALS
+from pumpwatch.stores.rows import EMPTY, band, bucket_width, merge, take
 from pumpwatch.stores.series_lines import (
-    EMPTY,
     EXTRA,
     LAST_MS,
     LEAST_KEPT_D,
-    NO_ROWS,
     ROW,
     STATION,
     LineSeries,
@@ -36,10 +35,8 @@ from pumpwatch.stores.series_lines import (
     TooLarge,
     beside,
     by_tags,
-    merge,
     send,
     tag,
-    take,
 )
 from pumpwatch.stores.sqlite import transaction
 
@@ -52,8 +49,6 @@ LOOK_BACK_H = (1, 24, 30 * 24)
 _START = "vm_app_start_timestamp"
 _ROWS, _VALUE = f"{STATION}_{ROW}", f"{EXTRA}_value"
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS floors (target TEXT NOT NULL, tenant TEXT NOT NULL, site TEXT NOT NULL,
-    t_ms INTEGER NOT NULL, PRIMARY KEY (target, tenant, site)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS unsure (id INTEGER PRIMARY KEY, target TEXT NOT NULL, life TEXT NOT NULL,
     count INTEGER NOT NULL, lines BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS kept (target TEXT NOT NULL, match TEXT NOT NULL, rows BLOB NOT NULL,
@@ -133,10 +128,6 @@ class VictoriaSeries(LineSeries):
             if reader:  # these are for the writer to make good
                 self._notes.execute("DELETE FROM unsure")
                 self._notes.execute("DELETE FROM kept")
-            floors = self._notes.execute(
-                "SELECT tenant, site, t_ms FROM floors WHERE target = ?", (self._target,)
-            )
-            self._floors = {SiteKey(tenant, site): t_ms for tenant, site, t_ms in floors}
             self._unsettled = self._kept() is not None
 
     def problems(self) -> list[tuple[str, str]]:
@@ -176,7 +167,7 @@ class VictoriaSeries(LineSeries):
             due_s = self._secured_s + SECURE_S
             if self._unsure_lines >= SECURE_LINES or time.monotonic() >= due_s:
                 try:
-                    self._secure()
+                    self.secure()
                 except StoreUnavailable as error:  # what is unsure stays here until next time
                     log.warning("snapshot_failed", store=self._target, error=str(error))
         return receipt
@@ -192,7 +183,7 @@ class VictoriaSeries(LineSeries):
             gone = len(self._times(key, start_ms, end_ms))
             if gone:
                 self._newest.pop(key, None)
-                self._secure()  # or what is unsure would come back
+                self.secure()  # or what is unsure would come back
                 self._keep_only(key, (0, start_ms), (end_ms, LAST_MS))
         return gone
 
@@ -204,20 +195,9 @@ class VictoriaSeries(LineSeries):
             params = {"match[]": _ROWS, "start": _seconds(1), "end": _seconds(LAST_MS)}
             answer = _labels.decode(self._asked("GET", "/api/v1/series", params=params).content)
             for key in {SiteKey(labels["tenant"], labels["site"]) for labels in answer.data}:
-                gone = len(self._times(key, 0, before_ms))
-                if gone:
-                    removed += gone
-                    self._raise_floor(key, before_ms)
+                removed += len(self._times(key, self._floor, before_ms))
+            self._raise_floor(before_ms)
         return removed
-
-    def _raise_floor(self, key: SiteKey, t_ms: int) -> None:
-        put = (
-            "INSERT INTO floors VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET t_ms = excluded.t_ms"
-        )
-        with self._told(), transaction(self._notes) as notes:
-            notes.execute(put, (self._target, *key, t_ms))
-        self._floors = self._floors | {key: t_ms}
-        self._newest.pop(key, None)
 
     def _standing(self, key: SiteKey, chunk: Chunk) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         start_ms, end_ms = int(chunk.t_ms[0]), int(chunk.t_ms[-1]) + 1
@@ -279,7 +259,7 @@ class VictoriaSeries(LineSeries):
         except (Refused, TooLarge):
             send(self._post, lines.split("\n"))
 
-    def _secure(self) -> None:
+    def secure(self) -> None:
         """Have everything written be on the server's disk, and let go of it here."""
         with self._lock:
             self._check(now=True)
@@ -309,7 +289,7 @@ class VictoriaSeries(LineSeries):
     def _keep_only(self, key: SiteKey, *spans: tuple[int, int]) -> None:
         """Replace a site's series by what they hold within the spans, safe against a crash."""
         match = _match(f"{STATION}_.*|{_VALUE}", [key])
-        floor = self._floors.get(key, 0)
+        floor = max(self._floor, 0)
         rest = b"".join(self._export_text(match, max(start, floor), end) for start, end in spans)
         with self._told(), transaction(self._notes) as notes:
             row = (self._target, match, zlib.compress(rest, 1))
@@ -356,21 +336,9 @@ class VictoriaSeries(LineSeries):
     ) -> Chunk:
         """The buckets are cut here: the server's own would hide or repeat the newest samples."""
         found = self._read(key, start_ms, end_ms, [signal])
-        if signal not in SIGNALS or signal not in found.signals:
+        if signal not in SIGNALS:
             return EMPTY
-        there = ~np.isnan(found.signals[signal])
-        values = found.signals[signal][there]
-        width = max(-(-(end_ms - start_ms) // max(points, 1)), 1)
-        bucket = (found.t_ms[there] - start_ms) // width
-        starts, first, counts = np.unique(bucket, return_index=True, return_counts=True)
-        return Chunk(
-            starts * width + start_ms,
-            {
-                "min": np.minimum.reduceat(values, first),
-                "mean": np.add.reduceat(values, first) / counts,
-                "max": np.maximum.reduceat(values, first),
-            },
-        )
+        return band(found, signal, start_ms, bucket_width(start_ms, end_ms, points))
 
     def latest(self, keys: Iterable[SiteKey]) -> dict[SiteKey, tuple[int, dict[str, float]]]:
         keys = list(keys)
@@ -453,7 +421,7 @@ class VictoriaSeries(LineSeries):
             rows = merge(chunks)
             if ROW not in rows.signals:
                 continue
-            is_row = ~np.isnan(rows.signals[ROW]) & (rows.t_ms >= self._floors.get(key, NO_ROWS))
+            is_row = ~np.isnan(rows.signals[ROW]) & (rows.t_ms >= self._floor)
             if is_row.any():
                 found[key] = rows if is_row.all() else take(rows, is_row)
         return found

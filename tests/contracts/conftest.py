@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.ports import WriteReceipt
+from pumpwatch.domain.samples import Chunk
 from pumpwatch.stores.ledger import SqlLedger
 from pumpwatch.stores.memory import MemoryLedger, MemorySeries, MemoryShelf
+from pumpwatch.stores.series_sealed import SealedSeries
 from pumpwatch.stores.series_sqlite import SqliteSeries
 from pumpwatch.stores.shelf import FileShelf
+
+
+class SealsAtOnce(SealedSeries):
+    """Has sealed all that may be sealed whenever it is read."""
+
+    def write(self, batch: Sequence[tuple[SiteKey, Chunk]], position: int) -> WriteReceipt:
+        receipt = super().write(batch, position)
+        while self.seal(2**62):
+            pass
+        return receipt
+
 
 Fixture = Callable[[str], Any]
 SERIES: dict[str, Callable[[Path, Fixture], Any]] = {
     "memory": lambda folder, fixture: MemorySeries(),
     "sqlite": lambda folder, fixture: SqliteSeries(folder / "series.db"),
+    "sealed": lambda folder, fixture: SealsAtOnce(folder / "series.db", folder / "parquet"),
     "influx_v1": lambda folder, fixture: fixture("influx_v1")(folder),
     "influx_v2": lambda folder, fixture: fixture("influx_v2")(folder),
     "victoria": lambda folder, fixture: fixture("victoria")(folder),

@@ -185,6 +185,28 @@ def test_retention_forgets_what_is_older_at_every_site(series: TimeSeriesStore) 
     assert series.count(B) == 0
 
 
+def test_what_retention_forgot_does_not_come_back(series: TimeSeriesStore) -> None:
+    """A late replay would bring some of it: a hole that looks like data."""
+    series.write([(A, chunk([10, 20], level_m=[1, 2]))], 1)
+    series.apply_retention(20)
+    replayed = series.write(
+        [(A, chunk([10, 15, 20, 30], level_m=[1, 1, 2, 3])), (B, chunk([5], level_m=[1]))], 2
+    )
+    assert (replayed.stored, replayed.duplicates, replayed.rejected) == (1, 1, 3)
+    assert replayed.by_site[B].rejected == 1
+    assert rows(series) == {20: {"level_m": 2.0}, 30: {"level_m": 3.0}}
+    assert len(series.read_downsampled(A, "level_m", 0, 20, 2)) == 0
+    assert (series.count(A), series.count(B)) == (2, 0)
+    assert series.latest([A, B]) == {A: (30, {"level_m": 3.0})}
+    assert series.apply_retention(20) == 0
+
+
+def test_retention_never_goes_back(series: TimeSeriesStore) -> None:
+    series.apply_retention(20)
+    series.apply_retention(10)
+    assert series.write([(A, chunk([15, 20], level_m=[1, 2]))], 1).rejected == 1
+
+
 def test_a_deleted_row_may_come_again(series: TimeSeriesStore) -> None:
     written = [(A, chunk([10], level_m=[1]))]
     series.write(written, 1)

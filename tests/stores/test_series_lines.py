@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.samples import Chunk
+from pumpwatch.stores.rows import merge
 from pumpwatch.stores.series_lines import (
     Refused,
     TooLarge,
     extra_lines,
-    merge,
     send,
     station_lines,
     tag,

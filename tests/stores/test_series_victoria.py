@@ -161,8 +161,8 @@ def test_a_deletion_that_was_cut_short_is_finished_at_the_next_use(
 ) -> None:
     row = chunk([10, 20, 30], level_m=[1, 2, 3], h2s_ppm=[4, 5, 6])
     series.write([(KEY, row), (OTHER, row)], 7)
-    series._secure()
-    monkeypatch.setattr(series, "_secure", lambda: None)
+    series.secure()
+    monkeypatch.setattr(series, "secure", lambda: None)
     asked = series._asked
 
     def cut(method: str, path: str, **more: Any) -> Any:
@@ -250,7 +250,7 @@ def test_what_was_sent_to_an_earlier_life_of_the_server_is_not_let_go_of(
     monkeypatch.setattr(store, "_check", lambda **_: None)
     store._life = "another"
     with pytest.raises(StoreUnavailable, match="started anew"):
-        store._secure()
+        store.secure()
     assert store._notes.execute("SELECT count(*) FROM unsure").fetchone() == (1,)
     store.close()
 
