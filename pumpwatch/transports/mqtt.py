@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 QUEUED_QOS0 = 100_000
 """Messages without acknowledgement wait up to here; the broker's window bounds all others."""
+_MOST_DOUBLINGS = 20
+"""Of a wait between two tries: more than a thousand no float can hold."""
 _MID_BITS, _MID_MASK = 16, 0xFFFF
 """A token is the number of the connection, then the packet id; 0 owes nothing."""
 
@@ -198,7 +200,7 @@ class HubClient:
             failures = 0 if lasted else failures + 1
             most = self._max_retry_s
             if not self._takeover.reported:
-                most = min(most, 0.5 * 2**failures)
+                most = min(most, 0.5 * 2.0 ** min(failures, _MOST_DOUBLINGS))
             self._stopping.wait(random.uniform(0.05, most))  # noqa: S311  (jitter, no secret)
 
     def _pump(self) -> None:
@@ -436,7 +438,8 @@ class IngestLoop:
             outcome = self._door.take(self._batch, self._clock.now_ms())
         except Exception as error:
             self._failures += 1
-            self._retry_at_s = now_s + min(self._max_retry_s, 0.1 * 2**self._failures)
+            wait_s = 0.1 * 2.0 ** min(self._failures, _MOST_DOUBLINGS)
+            self._retry_at_s = now_s + min(self._max_retry_s, wait_s)
             self._report(error)
             return
         sys.audit("pumpwatch.reached", "ingest.committed")

@@ -129,6 +129,17 @@ def test_a_full_disk_acknowledges_nothing_backs_off_and_recovers(
     assert loop.problem is None
 
 
+def test_a_disk_that_is_full_for_hours_ends_nothing(link: FakeLink, door: FakeDoor) -> None:
+    door.error = StoreUnavailable("the disk is full", "make room")
+    loop = IngestLoop(link, door, ManualClock())
+    link.arrivals = arrivals(1)
+    for tries in range(1_100):
+        loop.step(10.0 * tries)
+    door.error = None
+    loop.step(20_000.0)
+    assert door.taken == [[1]]
+
+
 def test_an_error_nobody_foresaw_loses_nothing_either(link: FakeLink, door: FakeDoor) -> None:
     loop = IngestLoop(link, door, ManualClock(NOW))
     link.arrivals = arrivals(1)
