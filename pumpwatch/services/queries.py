@@ -26,7 +26,7 @@ from pumpwatch.domain.ports import (
     StatusSource,
     TimeSeriesStore,
 )
-from pumpwatch.domain.samples import Chunk
+from pumpwatch.domain.samples import Chunk, bucket_grid
 from pumpwatch.domain.signals import run_signal
 from pumpwatch.domain.sites import LogEntry, Site
 
@@ -323,7 +323,7 @@ class Queries:
         """Downsampled level with its gaps. Raises `NotFound`, `StoreUnavailable`."""
         site = self._site(key)
         chunk = self._series.read_downsampled(key, "level_m", start_ms, end_ms, points)
-        width_ms = max(1, math.ceil((end_ms - start_ms) / points))
+        width_ms = bucket_grid(start_ms, end_ms, points).width_ms
         starts = tuple(int(t) for t in chunk.t_ms)
         patience_ms = max(2 * width_ms, 3 * round(1000 * (site.sample_s or 0.0)))
         return LevelBand(

@@ -24,10 +24,10 @@ from pumpwatch.domain.ports import (
     StoredModel,
     WriteReceipt,
 )
-from pumpwatch.domain.samples import Chunk
+from pumpwatch.domain.samples import Chunk, bucket_grid
 from pumpwatch.domain.signals import SIGNALS
 from pumpwatch.domain.sites import LogEntry, Site
-from pumpwatch.stores.rows import EMPTY, band, bucket_width, kept_rows, total
+from pumpwatch.stores.rows import EMPTY, band, kept_rows, total
 
 
 class MemorySeries:
@@ -83,11 +83,10 @@ class MemorySeries:
     def read_downsampled(
         self, key: SiteKey, signal: str, start_ms: int, end_ms: int, points: int
     ) -> Chunk:
-        raw = self.read_raw(key, start_ms, end_ms, [signal])
-        if signal not in raw.signals:
+        grid = bucket_grid(start_ms, end_ms, points)
+        if signal not in SIGNALS:
             return EMPTY
-        width = bucket_width(start_ms, end_ms, points)
-        return band(raw, signal, start_ms, width)
+        return band(self.read_raw(key, grid.start_ms, grid.end_ms, [signal]), signal, grid)
 
     def latest(self, keys: Iterable[SiteKey]) -> dict[SiteKey, tuple[int, dict[str, float]]]:
         found = {}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.ports import WriteReceipt
-from pumpwatch.domain.samples import Chunk
+from pumpwatch.domain.samples import Chunk, Grid
 
 EMPTY = Chunk(np.empty(0, np.int64), {})
 
@@ -117,14 +117,9 @@ def buckets(
     )
 
 
-def bucket_width(start_ms: int, end_ms: int, points: int) -> int:
-    """Width of the buckets [ms] that cut the span into at most ``points``."""
-    return max(-(-(end_ms - start_ms) // max(points, 1)), 1)
-
-
-def band(rows: Chunk, signal: str, start_ms: int, width_ms: int) -> Chunk:
+def band(rows: Chunk, signal: str, grid: Grid) -> Chunk:
     """``min``, ``mean`` and ``max`` of one signal as charts want them, see `buckets`."""
     if signal not in rows.signals:
         return EMPTY
-    found = buckets(rows.t_ms, rows.signals[signal], start_ms, width_ms)
+    found = buckets(rows.t_ms, rows.signals[signal], grid.start_ms, grid.width_ms)
     return Chunk(found.t_ms, {n: found.signals[n] for n in ("min", "mean", "max") if len(found)})

@@ -22,9 +22,9 @@ from urllib3.exceptions import HTTPError
 
 from pumpwatch.domain.errors import PumpwatchError, StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
-from pumpwatch.domain.samples import Chunk
+from pumpwatch.domain.samples import Chunk, bucket_grid
 from pumpwatch.domain.signals import SIGNALS
-from pumpwatch.stores.rows import EMPTY, bucket_width, merge
+from pumpwatch.stores.rows import EMPTY, merge
 from pumpwatch.stores.series_lines import (
     EXTRA,
     LAST_MS,
@@ -242,7 +242,7 @@ class InfluxSeries(LineSeries):
     ) -> Chunk:
         if signal not in SIGNALS:
             return EMPTY
-        width = bucket_width(start_ms, end_ms, points)
+        start_ms, end_ms, width = bucket_grid(start_ms, end_ms, points)
         answer = self._ask(
             f'SELECT min("{signal}"), mean("{signal}"), max("{signal}") FROM "{STATION}"'
             f" WHERE {_of(key)} AND {_during(start_ms, end_ms)}"

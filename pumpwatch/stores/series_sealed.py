@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from pumpwatch.domain.clock import DAY_MS
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.ports import WriteReceipt
-from pumpwatch.domain.samples import Chunk
+from pumpwatch.domain.samples import Chunk, bucket_grid
 from pumpwatch.domain.signals import SIGNALS
 from pumpwatch.stores.parquet import ParquetFiles, Period
 from pumpwatch.stores.rows import (
     EMPTY,
     band,
-    bucket_width,
     joined,
     kept_rows,
     merge,
@@ -211,8 +210,8 @@ class SealedSeries:
     ) -> Chunk:
         if signal not in SIGNALS:
             return EMPTY
-        rows = self.read_raw(key, start_ms, end_ms, [signal])
-        return band(rows, signal, start_ms, bucket_width(start_ms, end_ms, points))
+        grid = bucket_grid(start_ms, end_ms, points)
+        return band(self.read_raw(key, grid.start_ms, grid.end_ms, [signal]), signal, grid)
 
     def latest(self, keys: Iterable[SiteKey]) -> dict[SiteKey, tuple[int, dict[str, float]]]:
         keys = list(keys)

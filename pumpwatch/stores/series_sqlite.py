@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pumpwatch.domain.errors import StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.ports import WriteReceipt
-from pumpwatch.domain.samples import Chunk
+from pumpwatch.domain.samples import Chunk, bucket_grid
 from pumpwatch.domain.signals import SIGNALS
-from pumpwatch.stores.rows import EMPTY, bucket_width, kept_rows, total
+from pumpwatch.stores.rows import EMPTY, kept_rows, total
 from pumpwatch.stores.sqlite import connect, transaction
 
 _SCHEMA = """
@@ -242,8 +242,7 @@ class SqliteSeries:
         number = self._numbers.get(key)
         if number is None or signal not in SIGNALS:
             return EMPTY
-        start_ms, end_ms = int(start_ms), int(end_ms)
-        width = bucket_width(start_ms, end_ms, points)
+        start_ms, end_ms, width = bucket_grid(int(start_ms), int(end_ms), points)
         with self._reading() as reader:
             rows = reader.execute(
                 f'SELECT (t_ms - ?) / ? * ? + ?, min("{signal}"), avg("{signal}"), max("{signal}")'  # noqa: S608

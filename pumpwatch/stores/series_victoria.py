@@ -21,9 +21,9 @@ from pumpwatch.domain.clock import HOUR_MS
 from pumpwatch.domain.errors import StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.ports import WriteReceipt
-from pumpwatch.domain.samples import Chunk
+from pumpwatch.domain.samples import Chunk, bucket_grid
 from pumpwatch.domain.signals import SIGNALS
-from pumpwatch.stores.rows import EMPTY, band, bucket_width, merge, take
+from pumpwatch.stores.rows import EMPTY, band, merge, take
 from pumpwatch.stores.series_lines import (
     EXTRA,
     LAST_MS,
@@ -335,10 +335,10 @@ class VictoriaSeries(LineSeries):
         self, key: SiteKey, signal: str, start_ms: int, end_ms: int, points: int
     ) -> Chunk:
         """The buckets are cut here: the server's own would hide or repeat the newest samples."""
-        found = self._read(key, start_ms, end_ms, [signal])
         if signal not in SIGNALS:
             return EMPTY
-        return band(found, signal, start_ms, bucket_width(start_ms, end_ms, points))
+        grid = bucket_grid(start_ms, end_ms, points)
+        return band(self._read(key, grid.start_ms, grid.end_ms, [signal]), signal, grid)
 
     def latest(self, keys: Iterable[SiteKey]) -> dict[SiteKey, tuple[int, dict[str, float]]]:
         keys = list(keys)

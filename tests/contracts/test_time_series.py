@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pumpwatch.domain.clock import DAY_MS, HOUR_MS, MINUTE_MS
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.ports import TimeSeriesStore
-from pumpwatch.domain.samples import Chunk
+from pumpwatch.domain.samples import Chunk, bucket_grid
 
 A = SiteKey("default", "mh0001")
 B = SiteKey("other-town", "mh0001")
@@ -170,6 +171,26 @@ def test_downsampling_never_gives_more_points_than_asked(
     assert 0 < len(found) <= points
     assert found.signals["min"].min() == 0
     assert found.signals["max"].max() == 96
+
+
+def test_buckets_of_long_charts_are_whole_minutes_or_hours(series: TimeSeriesStore) -> None:
+    """So the same chart comes out of every engine, and out of what was added up before."""
+    t_ms = list(range(0, 5 * DAY_MS, 7 * MINUTE_MS))
+    series.write([(A, chunk(t_ms, level_m=[float(t % 97) for t in t_ms]))], 1)
+    for points, unit in ((500, MINUTE_MS), (50, HOUR_MS)):
+        start_ms, end_ms = DAY_MS + 90_001, 4 * DAY_MS + 90_001
+        found = series.read_downsampled(A, "level_m", start_ms, end_ms, points)
+        assert 0 < len(found) <= points
+        assert (found.t_ms % unit == 0).all()
+        grid = bucket_grid(start_ms, end_ms, points)
+        assert (grid.start_ms, grid.end_ms) == (
+            start_ms // unit * unit,
+            (end_ms // unit + 1) * unit,
+        )
+        for t, low, mean, high in zip(found.t_ms.tolist(), *found.signals.values(), strict=True):
+            inside = [x % 97 for x in t_ms if t <= x < min(t + grid.width_ms, grid.end_ms)]
+            assert (low, high) == (min(inside), max(inside))
+            assert mean == pytest.approx(sum(inside) / len(inside))
 
 
 def test_deleting_takes_a_range_and_says_how_much(series: TimeSeriesStore) -> None:
