@@ -66,6 +66,16 @@ class DataDir:
         return self.path / "series_home"
 
     @property
+    def parquet(self) -> Path:
+        """Samples that were sealed, and what was added up of them."""
+        return self.path / "parquet"
+
+    @property
+    def rollups(self) -> Path:
+        """Which days are still to be added up."""
+        return self.path / "rollups.db"
+
+    @property
     def models(self) -> Path:
         return self.path / "models"
 

@@ -10,7 +10,7 @@ from pumpwatch.app.datadir import DataDir, write_whole
 from pumpwatch.app.settings import SeriesSettings
 from pumpwatch.domain.errors import Conflict, InvalidInput
 from pumpwatch.domain.ports import TimeSeriesStore
-from pumpwatch.stores.series_sqlite import SqliteSeries
+from pumpwatch.stores.series_sealed import SealedSeries
 
 if TYPE_CHECKING:
     from pumpwatch.stores.series_influx import InfluxSeries
@@ -27,18 +27,17 @@ def open_series(directory: DataDir, series: SeriesSettings | None = None) -> Tim
     Raises `Conflict` when the samples of this directory are somewhere else.
     """
     if series is None or directory.purpose() in ("demo", "recording"):
-        return SqliteSeries(directory.series)
-    wanted, found = described(series), home(directory)
-    if found != wanted:
-        if found != OWN_FILES or _has_samples(directory):
-            raise Conflict(
-                f"the samples of {directory.path} are in {found}, the settings name {wanted}",
-                "go back to those settings, or see how to change the store: pumpwatch series --help",
-            )
-        set_home(directory, series)
+        return own_series(directory)
+    check_home(directory, series)
+    set_home(directory, series)
     if series.engine == "sqlite":
-        return SqliteSeries(directory.series)
+        return own_series(directory)
     return open_server(series, directory.series_sink)
+
+
+def own_series(directory: DataDir) -> SealedSeries:
+    """The store in the directory itself."""
+    return SealedSeries(directory.series, directory.parquet / "raw")
 
 
 def open_server(
@@ -93,7 +92,7 @@ def set_home(directory: DataDir, series: SeriesSettings) -> None:
 def _has_samples(directory: DataDir) -> bool:
     if not directory.series.exists():
         return False
-    own = SqliteSeries(directory.series)
+    own = own_series(directory)
     try:
         return own.position() > 0
     finally:
