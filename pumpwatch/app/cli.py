@@ -9,6 +9,7 @@ import typer
 from pumpwatch import __version__
 from pumpwatch.app.commands import backup, config, judge, ledger, run
 from pumpwatch.app.commands.doctor import doctor
+from pumpwatch.app.commands.simulate import simulate
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,7 +18,7 @@ app = typer.Typer(
 )
 app.add_typer(run.demo_app, name="demo")
 app.command()(run.serve)
-app.command()(run.simulate)
+app.command()(simulate)
 app.command()(run.replay)
 app.command()(judge.backtest)
 app.command()(judge.train)

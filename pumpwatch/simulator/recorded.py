@@ -1,56 +1,49 @@
-"""Writes a simulated fleet as folders of recorded sites, with the answers beside them.
+"""Writes a scenario as folders of recorded sites, with the answers beside them.
 
-Each folder holds ``data.csv`` (or ``.csv.gz``, ``.csv.xz``, ``.parquet``), ``site.json`` and
-``truth.json``; the last is for scorers only and says what really happened and when.
+Each folder holds ``data.csv`` (or ``.csv.gz``, ``.csv.xz``, ``.parquet``), ``site.json``, where the crews
+wrote something down ``events.csv``, and ``truth.json``; the last is for scorers only and says what really
+happened and when.
 """
 
 from __future__ import annotations
 
-import gzip
+import csv
 import json
-import lzma
+import shutil
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any, cast
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
+from typing import Any
 
 from pumpwatch.domain.alerts import iso_utc
 from pumpwatch.domain.clock import DAY_MS, HOUR_MS
 from pumpwatch.domain.errors import InvalidInput
 from pumpwatch.domain.faults import FAULT_GROUP
-from pumpwatch.domain.samples import Chunk
-from pumpwatch.domain.signals import SIGNALS, SignalKind, run_signal
-from pumpwatch.simulator.simulation import Injection, Simulation
-from pumpwatch.simulator.spec import PUMPS, StationSpec
-from pumpwatch.simulator.weather import Climate
+from pumpwatch.domain.signals import run_signal
+from pumpwatch.domain.sites import LogEntry
+from pumpwatch.simulator.catalogue import kind_of
+from pumpwatch.simulator.events import Event
+from pumpwatch.simulator.generation import EventTruth, StationPart, generate
+from pumpwatch.simulator.scenario import Scenario
+from pumpwatch.simulator.spec import StationSpec
+from pumpwatch.simulator.weather import Weather
+from pumpwatch.simulator.writer import FORMATS, DataFile
 
-FORMATS = ("csv", "csv.gz", "csv.xz", "parquet")
 BURN_IN_DAYS = 21
 """At the head of a recording nobody's alerts are scored."""
 DETECTABLE_SEVERITY = 0.12
 STORM_MM = 10.0
 REPAIR_AFTER_H = 24.0
-"""A progressive fault is repaired this long after breakdown."""
+"""A fault given in short is repaired this long after breakdown."""
+_WRITERS = 2
+"""Days are packed by so many threads: packing is most of the work, and runs beside the stepping."""
+
+Progress = Callable[[float], None]
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedFault:
-    """A fault that a recording shall contain, ``day`` days after its beginning."""
-
-    site: str
-    fault: str
-    target: str | None
-    day: float
-
-
-def parse_fault(text: str) -> PlannedFault:
+def parse_fault(text: str, start_ms: int) -> Event:
     """Read ``site:fault:pump:day``, or ``site:fault:day`` for one that befalls the whole station."""
     parts = text.split(":")
     if len(parts) not in (3, 4):
@@ -63,195 +56,183 @@ def parse_fault(text: str) -> PlannedFault:
         day = -1.0
     if not 0 <= day < 36_500:
         raise InvalidInput("fault", f"{parts[-1]!r} in {text!r} is not a day", "count from 0")
+    onset_ms = start_ms + int(day * DAY_MS)
+    kind, repair_ms = kind_of(parts[1]), None
+    if kind is not None and kind.lasts_h is None:
+        repair_ms = kind.breakdown_ms(onset_ms) + int(REPAIR_AFTER_H * HOUR_MS)
     target = parts[2] or None if len(parts) == 4 else None
-    return PlannedFault(parts[0], parts[1], target, day)
+    return Event(parts[0], parts[1], target, onset_ms, repair_ms=repair_ms)
 
 
 def write_recordings(
-    out: Path,
-    specs: Sequence[StationSpec],
-    *,
-    seed: int,
-    start_ms: int,
-    days: int,
-    faults: Sequence[PlannedFault] = (),
-    form: str = "csv.gz",
-    climate: Climate | None = None,
-    progress: Callable[[float], None] | None = None,
+    out: Path, scenario: Scenario, *, form: str = "csv.gz", progress: Progress | None = None
 ) -> list[Path]:
-    """Simulate ``days`` from ``start_ms`` and write one folder a station under ``out``.
+    """Run a scenario and write one folder a station under ``out``.
 
-    ``form`` is one of `FORMATS`. Equal arguments give equal bytes. ``progress`` hears the share
-    done. Raises `InvalidInput` before anything is written.
+    ``form`` is one of `FORMATS`. Equal scenarios give equal bytes. A folder appears under its name only
+    once it is whole. ``progress`` hears the share done. Raises `InvalidInput` before anything is written.
     """
     if form not in FORMATS:
         raise InvalidInput("format", f"{form!r} is unknown", f"use one of {', '.join(FORMATS)}")
-    if days < 1:
-        raise InvalidInput("days", f"{days} is too short", "use 1 or more")
-    simulation = Simulation(specs, seed, start_ms, climate)
-    for planned in faults:
-        _plan(simulation, planned, days)
-    folders = [out / spec.site.site for spec in simulation.specs]
-    for folder in folders:
-        if any(folder.glob("data.*")):
-            raise InvalidInput("out", f"{folder} holds a recording already", "use an empty folder")
-    begin_ms = simulation.now_ms
-    tallies = [_Tally() for _ in folders]
-    with ExitStack() as stack:
-        writers = []
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-            writers.append(stack.enter_context(_Writer(folder / f"data.{form}")))
-        for day in range(days):
-            simulation.advance(begin_ms + (day + 1) * DAY_MS)
-            for spec, writer, tally in zip(simulation.specs, writers, tallies, strict=True):
-                chunk, edges = simulation.take(spec.site.site)
-                writer.write(chunk)
-                tally.add(chunk, edges, begin_ms)
+    for event in scenario.events:
+        if event.start_ms >= scenario.end_ms:
+            raise InvalidInput("fault", f"{event.code} begins after the end", "let it begin before")
+    specs, begin_ms, end_ms = scenario.fleet.stations, scenario.start_ms, scenario.end_ms
+    parts = generate(scenario.fleet, scenario.sky, scenario.events, begin_ms, end_ms)
+    for spec in specs:
+        if (out / spec.site.site).exists():
+            raise InvalidInput(
+                "out", f"{out / spec.site.site} holds a recording already", "use an empty folder"
+            )
+    folders = {spec.site.site: _begin(out / spec.site.site) for spec in specs}
+    files = {site: DataFile(folder, form) for site, folder in folders.items()}
+    tallies = {spec.site.site: _Tally(len(spec.pumps), begin_ms) for spec in specs}
+    truths: Sequence[EventTruth] = ()
+
+    def keep(site: str, part: StationPart) -> None:
+        files[site].append(part.samples)
+        tallies[site].add(part)
+
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        waiting: list[Any] = []
+        for part in parts:
+            done, waiting = waiting, [pool.submit(keep, *item) for item in part.stations.items()]
+            for job in done:
+                job.result()
+            truths = part.events
             if progress is not None:
-                progress((day + 1) / days)
-    for folder, spec, tally in zip(folders, simulation.specs, tallies, strict=True):
-        _write_json(folder / "truth.json", _truth(simulation, spec, tally, days))
-        site = {k: v for k, v in spec.site.to_dict().items() if k != "mode"}
-        _write_json(folder / "site.json", site)
-    return folders
+                progress((part.end_ms - begin_ms) / (end_ms - begin_ms))
+        for job in waiting:
+            job.result()
+    for spec in specs:
+        site = spec.site.site
+        files[site].close()
+        _finish(folders[site], spec, scenario, tallies[site], truths)
+    return [out / spec.site.site for spec in specs]
 
 
-def _plan(simulation: Simulation, planned: PlannedFault, days: int) -> None:
-    if planned.day >= days:
-        raise InvalidInput(
-            "fault", f"day {planned.day:g} of {planned.fault} is after the end", f"use less than {days}"
-        )  # fmt: skip
-    onset_ms = simulation.start_ms + int(planned.day * DAY_MS)
-    injection = simulation.inject(planned.site, planned.fault, planned.target, onset_ms)
-    if injection.until_ms is None:
-        injection.until_ms = injection.breakdown_ms + int(REPAIR_AFTER_H * HOUR_MS)
+def _begin(folder: Path) -> Path:
+    """An empty folder that will become ``folder``; what an interrupted run left of it is taken away."""
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    return part
 
 
-class _Writer:
-    """One data file, written a day at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._writer: Any = None
-        self._stack = ExitStack()
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        self._stack.close()
-
-    def write(self, chunk: Chunk) -> None:
-        if not len(chunk):
-            return
-        table = self._table(chunk)
-        if self._writer is None:
-            self._writer = self._open(table.schema)
-        self._writer.write_table(table)
-
-    def _open(self, schema: Any) -> Any:
-        if self._path.suffix == ".parquet":
-            return pa.parquet.ParquetWriter(self._path, schema, compression="zstd")
-        options = pa.csv.WriteOptions(quoting_style="none", quoting_header="none")
-        return pa.csv.CSVWriter(self._stream(), schema, write_options=options)
-
-    def _stream(self) -> IO[bytes]:
-        raw = self._stack.enter_context(self._path.open("wb"))
-        if self._path.suffix == ".gz":
-            # no name and no time in the header: equal data, equal bytes
-            zipped = gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0)
-            return cast("IO[bytes]", self._stack.enter_context(zipped))
-        if self._path.suffix == ".xz":
-            return self._stack.enter_context(lzma.open(raw, "wb", preset=2))
-        return raw
-
-    def _table(self, chunk: Chunk) -> Any:
-        if self._path.suffix == ".parquet":
-            ts = pa.array(chunk.t_ms, pa.timestamp("ms", tz="UTC"))
-        else:
-            seconds = np.datetime_as_string(chunk.t_ms.astype("datetime64[ms]"), unit="s")
-            ts = pa.array(np.char.add(seconds, "Z"))
-        columns = {
-            name: values.astype(np.int8) if SIGNALS[name].kind is SignalKind.STATE else values
-            for name, values in chunk.signals.items()
-        }
-        return pa.table({"ts": ts} | columns)
+def _finish(
+    part: Path,
+    spec: StationSpec,
+    scenario: Scenario,
+    tally: _Tally,
+    truths: Sequence[EventTruth],
+) -> None:
+    site = spec.site.site
+    mine = [t for t in truths if t.event.station == site]
+    weather = scenario.sky.over(spec.district)
+    _write_json(part / "truth.json", _truth(site, scenario, weather, tally, mine))
+    known = {k: v for k, v in spec.site.to_dict().items() if k != "mode"}
+    _write_json(part / "site.json", known)
+    if scenario.log.get(site):
+        _write_log(part / "events.csv", scenario.log[site])
+    part.rename(part.with_name(site))
 
 
 class _Tally:
     """What a truth file counts: hours with the float up, starts of each pump."""
 
-    def __init__(self) -> None:
+    def __init__(self, pumps: int, begin_ms: int) -> None:
         self.high_hours: set[int] = set()
-        self.starts = [0] * PUMPS
+        self.starts = [0] * pumps
+        self._begin_ms = begin_ms
 
-    def add(self, chunk: Chunk, edges: Sequence[Any], begin_ms: int) -> None:
-        if len(chunk):
+    def add(self, part: StationPart) -> None:
+        chunk = part.samples
+        if len(chunk) and "high_level" in chunk.signals:
             high = chunk.t_ms[chunk.signals["high_level"] > 0]
-            self.high_hours.update(((high - begin_ms) // HOUR_MS).tolist())
-        for n in range(PUMPS):
+            self.high_hours.update(((high - self._begin_ms) // HOUR_MS).tolist())
+        for n in range(len(self.starts)):
             name = run_signal(n + 1)
-            self.starts[n] += sum(1 for e in edges if e.signal == name and e.value > 0)
+            self.starts[n] += sum(e.signal == name and e.value > 0 for e in part.edges)
 
 
-def _truth(simulation: Simulation, spec: StationSpec, tally: _Tally, days: int) -> dict[str, Any]:
-    begin_ms, end_ms = simulation.start_ms, simulation.now_ms
-    mine = [i for i in simulation.injections if i.site == spec.site.site]
-    weather = simulation.weather[spec.district]
-    first = begin_ms // DAY_MS
-    rain = [round(float(weather.rain_mm(first + d).sum()), 1) for d in range(days)]
-    storms = [
-        datetime.fromtimestamp((first + d) * 86_400, UTC).date().isoformat()
-        for d, depth in enumerate(rain)
-        if depth >= STORM_MM
-    ]
-    scored_ms = begin_ms + (BURN_IN_DAYS * DAY_MS if days > BURN_IN_DAYS else 0)
+def _truth(
+    site: str, scenario: Scenario, weather: Weather, tally: _Tally, mine: Sequence[EventTruth]
+) -> dict[str, Any]:
+    """What happened, as scorers read it. Rain is per UTC day, from the day the recording begins in."""
+    begin_ms, end_ms = scenario.start_ms, scenario.end_ms
+    dates = range(begin_ms // DAY_MS, (end_ms - 1) // DAY_MS + 1)
+    rain = {d: round(float(weather.rain_mm(d).sum()), 1) for d in dates}
+    days = (end_ms - begin_ms) / DAY_MS
+    faults = [t for t in mine if not t.event.kind.harmless]
     return {
-        "site": spec.site.site,
-        "days": days,
-        "faults": [_fault(n, i, end_ms) for n, i in enumerate(mine, 1)],
-        "benign": [],
-        "storm_days": storms,
-        "rain_mm_per_day": rain,
-        "scored_from": iso_utc(scored_ms),
+        "site": site,
+        "days": round(days, 3) if days % 1 else int(days),
+        "faults": [_fault(n, t, end_ms) for n, t in enumerate(faults, 1)],
+        "benign": [_harmless(t, end_ms) for t in mine if t.event.kind.harmless],
+        "storm_days": [
+            datetime.fromtimestamp(d * DAY_MS / 1000, UTC).date().isoformat()
+            for d, depth in rain.items()
+            if depth >= STORM_MM
+        ],
+        "rain_mm_per_day": list(rain.values()),
+        "scored_from": iso_utc(begin_ms + (BURN_IN_DAYS * DAY_MS if days > BURN_IN_DAYS else 0)),
         "scored_to": iso_utc(end_ms),
-        "kind": "faulty" if mine else "healthy",
+        "kind": "faulty" if faults else "healthy",
         "high_level_hours": sorted(tally.high_hours),
         "starts": tally.starts,
     }
 
 
-def _fault(number: int, injection: Injection, end_ms: int) -> dict[str, Any]:
-    """One event as scorers read it; what lies behind the end of the recording is cut there."""
-    abrupt = injection.breakdown_ms == injection.onset_ms
-    repair_ms = min(injection.until_ms or end_ms, end_ms)
-    breakdown_ms = repair_ms if abrupt else min(injection.breakdown_ms, repair_ms)
-    t0_ms = injection.onset_ms - injection.onset_ms % HOUR_MS
+def _fault(number: int, truth: EventTruth, end_ms: int) -> dict[str, Any]:
+    """One fault as scorers read it; what lies behind the end of the recording is cut there."""
+    event, kind = truth.event, truth.event.kind
+    abrupt = truth.breakdown_ms == truth.onset_ms
+    repair_ms = min(truth.repair_ms or end_ms, end_ms)
+    breakdown_ms = repair_ms if abrupt else min(truth.breakdown_ms, repair_ms)
+    t0_ms = truth.onset_ms - truth.onset_ms % HOUR_MS
     hours = range(t0_ms, repair_ms + HOUR_MS, HOUR_MS)
-    severity = [round(injection.severity(t), 3) if t < repair_ms else 0.0 for t in hours]
-    deadline_ms = injection.onset_ms + int(injection.fault.deadline_h * HOUR_MS)
+    deadline_ms = truth.onset_ms + int(kind.deadline_h * HOUR_MS) if abrupt else breakdown_ms
     return {
         "id": number,
-        "class": injection.code,
-        "group": str(FAULT_GROUP[injection.code]),
+        "what": event.code,
+        "class": kind.alerts[0],
+        "group": str(FAULT_GROUP[kind.alerts[0]]),
         "progression": "abrupt" if abrupt else "progressive",
-        "target": injection.target,
-        "onset": iso_utc(injection.onset_ms),
-        "detectable": iso_utc(min(_detectable_ms(injection), breakdown_ms)),
+        "target": event.target,
+        "onset": iso_utc(truth.onset_ms),
+        "detectable": iso_utc(min(_detectable_ms(truth), breakdown_ms)),
         "breakdown": iso_utc(breakdown_ms),
         "repair": iso_utc(repair_ms),
-        "censored": not abrupt and injection.breakdown_ms > repair_ms,
-        "deadline": iso_utc(deadline_ms if abrupt else breakdown_ms),
-        "severity": {"t0": iso_utc(t0_ms), "step_s": 3600, "values": severity},
+        "censored": not abrupt and truth.breakdown_ms > repair_ms,
+        "deadline": iso_utc(deadline_ms),
+        "severity": {
+            "t0": iso_utc(t0_ms),
+            "step_s": 3600,
+            "values": [round(truth.severity(t), 3) if t < repair_ms else 0.0 for t in hours],
+        },
     }
 
 
-def _detectable_ms(injection: Injection) -> int:
-    at_h = int(np.argmax(injection.course >= DETECTABLE_SEVERITY))
-    return injection.onset_ms + at_h * HOUR_MS
+def _detectable_ms(truth: EventTruth) -> int:
+    enough = (h for h, severity in enumerate(truth.hourly) if severity >= DETECTABLE_SEVERITY)
+    return truth.onset_ms + next(enough, len(truth.hourly)) * HOUR_MS
+
+
+def _harmless(truth: EventTruth, end_ms: int) -> dict[str, Any]:
+    return {
+        "kind": truth.event.code,
+        "target": truth.event.target,
+        "start": iso_utc(truth.onset_ms),
+        "end": iso_utc(min(truth.repair_ms or truth.onset_ms, end_ms)),
+    }
+
+
+def _write_log(path: Path, entries: Sequence[LogEntry]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = ([iso_utc(e.t_ms), str(e.kind), e.target or "", e.note] for e in entries)
+        csv.writer(file, lineterminator="\n").writerows(
+            chain([["ts", "kind", "target", "note"]], rows)
+        )
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -17,8 +17,11 @@ import httpx
 import pytest
 
 from pumpwatch.domain.alerts import ms_from_iso
-from pumpwatch.simulator.fleet import demo_fleet
+from pumpwatch.domain.clock import DAY_MS
+from pumpwatch.simulator.fleet import Fleet, demo_fleet
 from pumpwatch.simulator.recorded import parse_fault, write_recordings
+from pumpwatch.simulator.scenario import Scenario
+from pumpwatch.simulator.weather import Sky
 
 BIN = Path(sys.executable).parent
 PATIENCE_S = 180
@@ -36,16 +39,12 @@ FAULTS = (
 def recorded_town(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three stations, 28 days at 10 s, with faults that diagnosis finds."""
     out = tmp_path_factory.mktemp("town")
-    specs = [s for s in demo_fleet(seed=1, stations=5) if s.site.site in SITES]
-    write_recordings(
-        out,
-        specs,
-        seed=1,
-        start_ms=ms_from_iso("2026-09-01T00:00:00+09:00"),
-        days=28,
-        faults=[parse_fault(text) for text in FAULTS],
-        form="csv.gz",
-    )
+    specs = tuple(s for s in demo_fleet(seed=1, stations=5) if s.site.site in SITES)
+    start_ms = ms_from_iso("2026-09-01T00:00:00+09:00")
+    faults = tuple(parse_fault(text, start_ms) for text in FAULTS)
+    fleet = Fleet(1, start_ms, specs)
+    town = Scenario("town", "", 1, start_ms, start_ms + 28 * DAY_MS, fleet, Sky(1), faults)
+    write_recordings(out, town, form="csv.gz")
     return out
 
 

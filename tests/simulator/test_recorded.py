@@ -3,41 +3,54 @@ import json
 import pandas as pd
 import pytest
 
+from pumpwatch.cycles.recording import read_log
 from pumpwatch.domain.alerts import ms_from_iso
+from pumpwatch.domain.clock import DAY_MS, HOUR_MS
 from pumpwatch.domain.errors import InvalidInput
-from pumpwatch.domain.sites import site_from_dict
-from pumpwatch.simulator import Simulation, demo_fleet
-from pumpwatch.simulator.recorded import FORMATS, PlannedFault, parse_fault, write_recordings
+from pumpwatch.domain.sites import LogEntry, LogKind, site_from_dict
+from pumpwatch.simulator.events import Event
+from pumpwatch.simulator.fleet import draw_fleet
+from pumpwatch.simulator.generation import generate
+from pumpwatch.simulator.recorded import parse_fault, write_recordings
+from pumpwatch.simulator.scenario import Scenario
+from pumpwatch.simulator.weather import Sky
+from pumpwatch.simulator.writer import FORMATS
 
-FAULTS = [
-    PlannedFault("mh-01", "power_outage", None, 0.5),
-    PlannedFault("mh-02", "check_valve_leak", "pump1", 1.0),
-]
+
+@pytest.fixture(name="scenario")
+def _scenario(start_ms):
+    def scenario(
+        days=2, faults=("mh-01:power_outage:0.5", "mh-02:check_valve_leak:pump1:1"), **more
+    ):
+        events = tuple(parse_fault(text, start_ms) for text in faults)
+        fleet = draw_fleet(5, 2, start_ms)
+        end_ms = start_ms + days * DAY_MS
+        return Scenario("x", "X", 5, start_ms, end_ms, fleet, Sky(5), events, **more)
+
+    return scenario
 
 
 @pytest.fixture(name="written")
-def _written(tmp_path, start_ms):
-    def write(form="csv.gz", name="out", **changes):
-        arguments = {"seed": 5, "start_ms": start_ms, "days": 2, "faults": FAULTS} | changes
-        return write_recordings(tmp_path / name, demo_fleet(5, 2), form=form, **arguments)
+def _written(tmp_path, scenario):
+    def write(form="csv.gz", name="out", progress=None, **changes):
+        return write_recordings(tmp_path / name, scenario(**changes), form=form, progress=progress)
 
     return write
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_recording_holds_what_was_published(written, start_ms, form):
-    folder = written(form)[1]
-    path = folder / f"data.{form}"
+def test_a_recording_holds_what_was_published(written, scenario, form):
+    path = written(form)[1] / f"data.{form}"
     data = pd.read_parquet(path) if form == "parquet" else pd.read_csv(path)
     t_ms = pd.to_datetime(data["ts"], utc=True).dt.as_unit("ms").astype("int64")
-    simulation = Simulation(demo_fleet(5, 2), 5, start_ms)
-    simulation.inject("mh-02", "check_valve_leak", "pump1", start_ms + 86_400_000)
-    simulation.advance(start_ms + 2 * 86_400_000)
-    chunk, _ = simulation.take("mh-02")
-    assert t_ms.tolist() == chunk.t_ms.tolist()
-    assert set(data.columns) == {"ts", *chunk.signals}
-    for name, values in chunk.signals.items():
-        assert data[name].tolist() == values.tolist()
+    told = scenario()
+    parts = generate(told.fleet, told.sky, told.events, told.start_ms, told.end_ms)
+    chunks = [part.stations["mh-02"].samples for part in parts]
+    assert t_ms.tolist() == [t for chunk in chunks for t in chunk.t_ms.tolist()]
+    assert set(data.columns) == {"ts", *chunks[0].signals}
+    for name in chunks[0].signals:
+        values = [v for chunk in chunks for v in chunk.signals[name].tolist()]
+        assert data[name].tolist() == pytest.approx(values, abs=0, nan_ok=True)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -50,7 +63,7 @@ def test_equal_arguments_give_equal_bytes(written, form):
 
 def test_the_site_file_can_be_read_back(written):
     raw = json.loads((written()[0] / "site.json").read_text(encoding="utf-8"))
-    site, spec = site_from_dict(raw), demo_fleet(5, 2)[0].site
+    site, spec = site_from_dict(raw), draw_fleet(5, 2).stations[0].site
     assert "mode" not in raw
     assert site.to_dict() | {"mode": spec.mode} == spec.to_dict()
 
@@ -73,15 +86,24 @@ def test_the_truth_says_what_happened_and_when(written, start_ms):
     )  # fmt: skip
     assert grown["onset"] <= grown["detectable"] <= grown["breakdown"] <= grown["repair"]
     assert leak["kind"] == "faulty"
-    assert len(leak["rain_mm_per_day"]) == leak["days"] == 2
+    assert leak["days"] == 2
+    assert len(leak["rain_mm_per_day"]) == 3  # two days from midnight in Japan touch three in UTC
     assert all(n > 20 for n in leak["starts"])
     assert outage["high_level_hours"]
+
+
+def test_what_the_crews_wrote_down_is_in_the_site_log(written, start_ms):
+    entry = LogEntry(start_ms + HOUR_MS, LogKind.VISIT, "pump1", "a look, no more")
+    logged, silent = written(log={"mh-01": (entry,)})
+    assert list(read_log(logged)) == [entry]
+    assert not (silent / "events.csv").exists()
 
 
 def test_progress_is_told_up_to_the_end(written):
     heard = []
     written(progress=heard.append)
-    assert heard == [0.5, 1.0]
+    assert heard == sorted(heard)
+    assert heard[-1] == 1.0
 
 
 def test_a_second_recording_is_not_laid_over_the_first(written):
@@ -90,13 +112,25 @@ def test_a_second_recording_is_not_laid_over_the_first(written):
         written("csv")
 
 
+def test_a_run_that_is_broken_off_leaves_no_half_folder_and_the_next_is_whole(written, tmp_path):
+    def broken_off(share):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        written(progress=broken_off)
+    assert [p.name for p in (tmp_path / "out").iterdir() if not p.name.startswith(".")] == []
+    again, other = written(), written(name="other")
+    for a, b in zip(again, other, strict=True):
+        assert (a / "data.csv.gz").read_bytes() == (b / "data.csv.gz").read_bytes()
+    assert [p.name for p in (tmp_path / "out").iterdir() if p.name.startswith(".")] == []
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
         ({"form": "xlsx"}, "format"),
-        ({"days": 0}, "days"),
-        ({"faults": [PlannedFault("mh-01", "pump_ragging", "pump1", 2.0)]}, "fault"),
-        ({"faults": [PlannedFault("mh-09", "pump_ragging", "pump1", 1.0)]}, "site"),
+        ({"faults": ["mh-01:pump_ragging:pump1:2.0"]}, "fault"),
+        ({"faults": ["mh-09:pump_ragging:pump1:1.0"]}, "station"),
     ],
 )
 def test_what_cannot_be_recorded_is_named_before_anything_is_written(
@@ -108,12 +142,15 @@ def test_what_cannot_be_recorded_is_named_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_planned_fault_is_read_from_one_word():
-    assert parse_fault("mh-03:pump_ragging:pump2:22") == PlannedFault(
-        "mh-03", "pump_ragging", "pump2", 22
+def test_a_fault_is_read_from_one_word_and_repaired_a_day_after_breakdown():
+    ragging = parse_fault("mh-03:pump_ragging:pump2:22", 0)
+    breakdown_ms = ragging.kind.breakdown_ms(22 * DAY_MS)
+    assert ragging == Event(
+        "mh-03", "pump_ragging", "pump2", 22 * DAY_MS, repair_ms=breakdown_ms + DAY_MS
     )
-    assert parse_fault("mh-03:power_outage:1.5") == PlannedFault("mh-03", "power_outage", None, 1.5)
-    assert parse_fault("mh-03:power_outage::1.5") == parse_fault("mh-03:power_outage:1.5")
+    outage = parse_fault("mh-03:power_outage:1.5", 0)
+    assert outage == Event("mh-03", "power_outage", None, DAY_MS * 3 // 2)
+    assert parse_fault("mh-03:power_outage::1.5", 0) == outage
 
 
 @pytest.mark.parametrize(
@@ -121,4 +158,4 @@ def test_a_planned_fault_is_read_from_one_word():
 )
 def test_a_fault_that_cannot_be_read_is_named(text):
     with pytest.raises(InvalidInput, match="fault"):
-        parse_fault(text)
+        parse_fault(text, 0)

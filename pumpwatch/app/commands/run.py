@@ -1,39 +1,35 @@
-"""`demo`, `serve`, `simulate`, `replay`: the commands that run until something ends them."""
+"""`demo`, `serve`, `replay`: the commands that run until something ends them."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import typer
 from fastapi import FastAPI, Response
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pumpwatch.alerting.wording import word
 from pumpwatch.app import logs
 from pumpwatch.app.commands.options import AsJson, ConfigFile, DataDirOption
+from pumpwatch.app.commands.progress import Bar
 from pumpwatch.app.datadir import DataDir
 from pumpwatch.app.demo import FASTEST, Demo, DemoOptions
-from pumpwatch.app.fleet_run import LiveFleet
 from pumpwatch.app.hub import Hub
 from pumpwatch.app.metrics import CONTENT_TYPE, HubCollector, exposition
 from pumpwatch.app.notifiers import make_notifiers
-from pumpwatch.app.output import ERR, OUT, Exit, emit, facts, plain_errors, table
+from pumpwatch.app.output import OUT, Exit, emit, facts, plain_errors, table
 from pumpwatch.app.replay import Replay
 from pumpwatch.app.server import WebServer, listen, wait_for_stop
 from pumpwatch.app.settings import Settings, load_settings
-from pumpwatch.domain.alerts import iso_utc, ms_from_iso
+from pumpwatch.domain.alerts import iso_utc
 from pumpwatch.domain.clock import WallClock
 from pumpwatch.domain.errors import InvalidInput, PumpwatchError
 from pumpwatch.domain.ports import DemoControls
-from pumpwatch.simulator.fleet import demo_fleet
-from pumpwatch.simulator.recorded import FORMATS, parse_fault, write_recordings
 from pumpwatch.transports.broker import EmbeddedBroker
 from pumpwatch.web.app import create_app
 from pumpwatch.web.deps import WebDeps
@@ -150,7 +146,7 @@ def _run_demo(
         demo.check_fault(site, code)
     started = time.monotonic()
     try:
-        with _bar(quiet=headless) as progress:
+        with Bar(quiet=headless) as progress:
             demo.start(progress)
         server = WebServer(_web(demo.hub, settings, demo), bound)
         server.start()
@@ -312,66 +308,6 @@ def _web(hub: Hub, settings: Settings, controls: DemoControls | None) -> FastAPI
     return app
 
 
-def simulate(
-    out: Annotated[Path | None, typer.Option(help="write recorded-site folders here")] = None,
-    live: Annotated[bool, typer.Option("--live", help="drive edge agents over MQTT")] = False,
-    broker: Annotated[str, typer.Option(help="HOST:PORT, with --live")] = "127.0.0.1:1883",
-    tenant: Annotated[str, typer.Option(help="tenant, with --live")] = "default",
-    outbox: Annotated[
-        Path, typer.Option(help="folder of the agents' outboxes, with --live")
-    ] = Path("pumpwatch-agents"),
-    stations: Annotated[int, typer.Option(min=1, max=9999, help="how many stations")] = 12,
-    days: Annotated[int, typer.Option(min=1, help="how many days, with --out")] = 30,
-    seed: Annotated[int, typer.Option(help="the same seed gives the same bytes")] = 1,
-    start: Annotated[
-        str, typer.Option(help="first moment, ISO 8601, UTC if nothing else is said")
-    ] = "2026-04-01T00:00:00+09:00",
-    fault: Annotated[
-        list[str] | None, typer.Option(help="STATION:FAULT:PUMP:DAY, or STATION:FAULT:DAY")
-    ] = None,
-    form: Annotated[str, typer.Option("--format", help=f"one of {', '.join(FORMATS)}")] = "csv.xz",
-    as_json: AsJson = False,
-) -> None:
-    """Pretend to be a town: write its recording (--out), or be its panels (--live)."""
-    with plain_errors():
-        if (out is None) == (not live):
-            raise InvalidInput("--out", "choose one of --out and --live", "see --help")
-        specs = demo_fleet(seed, stations)
-        planned = [parse_fault(text) for text in fault or []]
-        if live:
-            host, port = parse_address(broker)
-            fleet = LiveFleet(specs, seed, tenant, outbox, host, port)
-            fleet.start()
-            typer.echo(f"{stations} simulated stations publish to {host}:{port} as {tenant}")
-            wait_for_stop(lambda: True)
-            fleet.stop()
-            return
-        assert out is not None
-        with _bar(quiet=as_json) as progress:
-            folders = write_recordings(
-                out,
-                specs,
-                seed=seed,
-                start_ms=_moment_ms(start),
-                days=days,
-                faults=planned,
-                form=form,
-                progress=lambda share: progress("simulating", share),
-            )
-    if as_json:
-        emit({"out": str(out), "sites": [folder.name for folder in folders]})
-    else:
-        typer.echo(f"{len(folders)} recorded sites in {out}")
-
-
-def _moment_ms(text: str) -> int:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidInput("--start", f"{text!r} is no moment", "write 2026-04-01T00:00Z") from None
-    return ms_from_iso(text)
-
-
 def replay(
     folder: Annotated[Path, typer.Argument(help="folder of recorded-site folders, or one of them")],
     site: Annotated[list[str] | None, typer.Option(help="only these (may be repeated)")] = None,
@@ -394,7 +330,7 @@ def replay(
         logs.configure(settings.log_format)
         address = parse_address(broker) if broker else None
         run = Replay(settings, folder, site or [], tenant, speed, address)
-        with _bar(quiet=as_json) as progress:
+        with Bar(quiet=as_json) as progress:
             rows = run.run(progress)
     if as_json:
         emit(rows)
@@ -404,24 +340,3 @@ def replay(
         facts({"seconds": rows["seconds"], "data_dir": str(settings.data_dir)})
     if rows["failed"]:
         raise typer.Exit(Exit.of(len(rows["failed"]), len(rows["sites"])))
-
-
-class _bar:  # noqa: N801 - used as a word in a with statement
-    """Progress on a terminal: one line per kind of work."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=ERR, disable=quiet, transient=False)
-        self._tasks: dict[str, Any] = {}
-
-    def __enter__(self) -> Callable[[str, float], None]:
-        self._progress.start()
-        return self._show
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def _show(self, what: str, share: float) -> None:
-        if what not in self._tasks:
-            self._tasks[what] = self._progress.add_task(what, total=1.0)
-        self._progress.update(self._tasks[what], completed=share)
