@@ -81,8 +81,20 @@ def home(directory: DataDir) -> str:
     return mark.read_text().strip() if mark.is_file() else OWN_FILES
 
 
+def check_home(directory: DataDir, series: SeriesSettings) -> None:
+    """Raises `Conflict` when the samples of the directory are elsewhere than ``series`` says."""
+    wanted, found = described(series), home(directory)
+    if found != wanted and (found != OWN_FILES or _has_samples(directory)):
+        raise Conflict(
+            f"the samples of {directory.path} are in {found}, the settings name {wanted}",
+            "go back to those settings, or see how to change the store: pumpwatch series --help",
+        )
+
+
 def set_home(directory: DataDir, series: SeriesSettings) -> None:
     """From now on the samples are there."""
+    if home(directory) == described(series):
+        return
     if series.engine == "sqlite":
         directory.series_home.unlink(missing_ok=True)
     else:

@@ -11,7 +11,7 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
@@ -70,7 +70,7 @@ class SeriesSettings(_Section):
         """What this engine needs is there, and nothing that another one would need."""
         if self.engine == "sqlite":
             return self
-        where = urlsplit(self.url)
+        where = _address(self.url)
         _demand(
             where.scheme in ("http", "https") and bool(where.hostname) and not where.query,
             "url", "is not the address of a server", "e.g. http://127.0.0.1:8428",
@@ -118,6 +118,16 @@ class SeriesSettings(_Section):
                 name, "is not for VictoriaMetrics", "take it out, or set series.engine to influx",
             )  # fmt: skip
         return self
+
+
+def _address(url: str) -> SplitResult:
+    """The parts of an address; none of one whose port is no number."""
+    try:
+        where = urlsplit(url)
+        _ = where.port
+    except ValueError:
+        return urlsplit("")
+    return where
 
 
 def _demand(holds: bool, field: str, problem: str, remedy: str) -> None:

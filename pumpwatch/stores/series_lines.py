@@ -288,6 +288,9 @@ class LineSeries(ABC):
     def secure(self) -> None:  # noqa: B027
         """Have everything written be on the server's disk. Most servers see to that by themselves."""
 
+    def secure(self) -> None:  # noqa: B027
+        """Have everything written be on the server's disk. Most servers see to that by themselves."""
+
     def close(self) -> None:
         self._client.close()
         with self._lock:

@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,10 +17,12 @@ import typer
 
 from pumpwatch.app.commands.options import AsJson, ConfigFile, DataDirOption
 from pumpwatch.app.datadir import DataDir
+from pumpwatch.app.ledger import home, ledger_url, open_ledger
 from pumpwatch.app.output import Exit, emit, plain_errors, table
+from pumpwatch.app.series import check_home, described, open_server
 from pumpwatch.app.settings import Settings, load_settings
-from pumpwatch.domain.errors import PumpwatchError
-from pumpwatch.stores.ledger import SqlLedger
+from pumpwatch.domain.errors import PumpwatchError, StoreUnavailable
+from pumpwatch.stores.database import Database
 
 WAL_RESET_FIXED = (3, 51, 3)
 LOW_DISK_SHARE = 0.10
@@ -69,7 +72,8 @@ def examine(settings: Settings, now_s: Callable[[], float] = time.time) -> Itera
     yield _directory(settings.data_dir)
     yield _disk(settings.data_dir)
     yield _sqlite(sqlite3.sqlite_version_info)
-    yield _ledger(settings.data_dir)
+    yield _ledger(settings)
+    yield from _series(settings)
     yield _broker(settings)
     yield _web(settings)
 
@@ -112,25 +116,58 @@ def _sqlite(version: tuple[int, ...]) -> Check:
             "SQLite",
             Verdict.OK,
             f"{text}, before the fix of the WAL-reset fault (3.51.3)",
-            "nothing to do: each file has one writing and checkpointing connection",
+            "nothing to do: each file has one writing and checkpointing connection at a time; let"
+            " no other program write to them",
         )
     return Check("SQLite", Verdict.OK, text)
 
 
-def _ledger(path: Path) -> Check:
-    directory = DataDir(path)
-    if not (path / "core.db").exists():
+def _ledger(settings: Settings) -> Check:
+    directory = DataDir(settings.data_dir)
+    if not directory.core.exists() and not directory.ledger_home.exists():
         return Check("ledger", Verdict.OK, "not there yet; serve will make it")
     try:
-        ledger = SqlLedger(directory.core_url)
-        sites, held = ledger.sites(), ledger.held()
-        ledger.close()
+        with closing(Database(ledger_url(directory, settings.ledger), migrate=False)) as database:
+            found, newest = database.version(), database.newest()
+        if found != newest:
+            remedy = "the next start of the hub upgrades it, or: pumpwatch ledger upgrade"
+            return Check("ledger", Verdict.WARNING, f"revision {found or 'none'}", remedy)
+        with closing(open_ledger(directory, settings.ledger)) as ledger:
+            sites, held = ledger.sites(), ledger.held()
     except PumpwatchError as error:
         return Check("ledger", Verdict.FAILED, error.problem, error.remedy)
     if held:
         remedy = "look at them with: pumpwatch sites list"
         return Check("ledger", Verdict.WARNING, f"{len(held)} sites wait for approval", remedy)
-    return Check("ledger", Verdict.OK, f"{len(sites)} sites")
+    return Check("ledger", Verdict.OK, f"{len(sites)} sites in {home(directory)}")
+
+
+def _series(settings: Settings) -> Iterator[Check]:
+    """The store of samples: the one they are in, answering, and set as pumpwatch needs it."""
+    try:
+        yield from _series_home(settings)
+    except PumpwatchError as error:
+        yield Check("series", Verdict.FAILED, error.problem, error.remedy)
+
+
+def _series_home(settings: Settings) -> Iterator[Check]:
+    directory, series = DataDir(settings.data_dir), settings.series
+    if directory.purpose() == "live":
+        check_home(directory, series)
+    if series.engine == "sqlite" or directory.purpose() in ("demo", "recording"):
+        yield Check("series", Verdict.OK, "in the data directory")
+        return
+    try:
+        with closing(open_server(series, directory.series_sink, reader=True)) as store:
+            problems = store.problems()
+    except StoreUnavailable as error:
+        waits = f"{error.remedy}; alerts go on meanwhile and samples wait in the inbox"
+        yield Check("series", Verdict.WARNING, error.problem, waits)
+        return
+    for what, remedy in problems:
+        yield Check("series", Verdict.WARNING, what, remedy)
+    if not problems:
+        yield Check("series", Verdict.OK, f"{described(series)} answers and is set as it should be")
 
 
 def _broker(settings: Settings) -> Check:
