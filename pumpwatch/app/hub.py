@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import ssl
 import time
 import uuid
@@ -25,7 +26,7 @@ from pumpwatch.app.worker import Worker
 from pumpwatch.diagnosis.assessor import SiteAssessor
 from pumpwatch.diagnosis.forest import FitRequest, SiteModel
 from pumpwatch.diagnosis.settings import DiagnosisSettings
-from pumpwatch.domain.clock import Clock
+from pumpwatch.domain.clock import DAY_MS, Clock
 from pumpwatch.domain.errors import InvalidInput, StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.messages import Birth
@@ -33,6 +34,7 @@ from pumpwatch.domain.ports import DoorOutcome, HubStatus, Notifier, TimeSeriesS
 from pumpwatch.domain.sites import LogEntry, Site, SiteMode
 from pumpwatch.services.alerts import AlertService
 from pumpwatch.services.assess import AssessService
+from pumpwatch.services.hold import Hold, HoldLimits
 from pumpwatch.services.ingest import Door
 from pumpwatch.services.live import LiveFeed
 from pumpwatch.services.notify import NotifyMachine
@@ -112,7 +114,7 @@ class Hub:
         broker_port: int | None = None,
         tenants: Sequence[str] = ("+",),
     ) -> None:
-        self.clock, self.settings = clock, settings
+        self.clock, self.settings, self._path = clock, settings, directory.path
         self.stores = open_stores(directory, settings.series, settings.ledger)
         self.feed = LiveFeed()
         self._started_ms = clock.now_ms()
@@ -123,7 +125,10 @@ class Hub:
         policy = Policy(tuple(Route(n.name) for n in notifiers))
         ledger, inbox = self.stores.ledger, self.stores.inbox
 
-        self.door = Door(inbox, inspect, self._known_sites)
+        self._no_room = ""
+        """Why telemetry is left with the agents for now."""
+        self.door = Door(inbox, inspect, self._known_sites, lambda: not self._no_room)
+        self.hold = Hold(inbox, _hold_limits(settings))
         self._changes_seen, _ = ledger.changed_since(0)
         self._known: frozenset[SiteKey] = frozenset(ledger.sites())
         broker = settings.broker
@@ -249,6 +254,7 @@ class Hub:
             f"{key} is not being judged ({why}): restart the hub; if it comes again, report it"
             for key, why in self.assess.failed.items()
         ]
+        lines += [self._no_room, *self.hold.problems()]
         lines += [self.door.clock_problem, *self.door.rivals(self.clock.now_ms())]
         return [line for line in lines if line]
 
@@ -281,6 +287,7 @@ class Hub:
 
     def _tend(self) -> float:
         """What is due now and then: births and unknown sites, news of sites, forgetting the inbox."""
+        self._look_for_room()
         self._settle_births()
         ledger = self.stores.ledger
         newest, changed = ledger.changed_since(self._changes_seen)
@@ -290,10 +297,28 @@ class Hub:
             self.feed.publish("site", key._asdict())
         if time.monotonic() >= self._prune_at_s:
             self._prune_at_s = time.monotonic() + PRUNE_S
-            # a site that is approved meanwhile is held up by the one or by the other
-            safe = min(self.recorder.safe_position(), self.assess.safe_position())
-            self.stores.inbox.prune(safe)
+            self._tidy_inbox()
         return TEND_S
+
+    def _tidy_inbox(self) -> None:
+        """Position first: what the recorder has passed over by then is among those that wait."""
+        recorded, (judged, aside) = self.recorder.position, self.assess.settled()
+        keep = aside | dict.fromkeys(self.recorder.waiting(), 0)
+        self.hold.tidy(min(recorded, judged), keep, self.clock.now_ms())
+
+    def _look_for_room(self) -> None:
+        """Telemetry stays with the agents while the disk is nearly full or too much is unread."""
+        limits = self.settings.inbox
+        slack = 0.8 if self._no_room else 1.0
+        behind = self.stores.inbox.last_id() - min(self.assess.position, self.recorder.position)
+        free_mb = shutil.disk_usage(self._path).free / 1e6
+        if behind > slack * limits.backlog_messages:
+            why = f"{behind} messages wait to be judged or recorded; see what slows the hub down"
+        elif slack * free_mb < limits.reserve_mb:
+            why = f"only {free_mb:.0f} MB of the disk are free; make room"
+        else:
+            why = ""
+        self._no_room = why and f"telemetry is left with the agents, events are taken: {why}"
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -352,6 +377,11 @@ class Hub:
     def _fit_later(self, request: FitRequest) -> SiteModel | None:
         self.trainer.submit(request)
         return None
+
+
+def _hold_limits(settings: Settings) -> HoldLimits:
+    inbox, mb = settings.inbox, 1_000_000
+    return HoldLimits(inbox.held_site_mb * mb, inbox.held_mb * mb, inbox.held_days * DAY_MS)
 
 
 def _install_id(path: Path) -> str:

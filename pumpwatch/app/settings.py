@@ -45,6 +45,20 @@ class BrokerSettings(_Section):
     ca_file: Path | None = Field(None, description="certificate authority that signed the broker")
 
 
+class InboxSettings(_Section):
+    """What may wait in the inbox before its sender has to keep it."""
+
+    held_site_mb: int = Field(
+        100, ge=1, description="messages of one site not approved or set aside [MB]"
+    )
+    held_mb: int = Field(1_000, ge=1, description="the same of all such sites together [MB]")
+    held_days: int = Field(30, ge=1, description="how long such messages are kept [days]")
+    backlog_messages: int = Field(
+        10_000_000, ge=1_000, description="unread messages above which agents keep telemetry"
+    )
+    reserve_mb: int = Field(512, ge=0, description="free disk below which agents keep it [MB]")
+
+
 class SeriesSettings(_Section):
     """Where samples are kept: in files of the data directory, or in a time-series server."""
 
@@ -225,6 +239,7 @@ class Settings(BaseSettings):
         "auto", description="auto: text on a terminal, JSON lines elsewhere"
     )
     broker: BrokerSettings = BrokerSettings()
+    inbox: InboxSettings = InboxSettings()
     series: SeriesSettings = SeriesSettings()
     ledger: LedgerSettings = LedgerSettings()
     web: WebSettings = WebSettings()

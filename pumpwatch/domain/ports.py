@@ -6,8 +6,9 @@ contract suite runs over both.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pumpwatch.domain.actors import Actor
@@ -21,6 +22,8 @@ from pumpwatch.domain.sites import LogEntry, Site, SiteMode
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 # -- inbox -------------------------------------------------------------------------------------
 
@@ -42,6 +45,16 @@ class CommitReceipt:
     stored: int
     duplicates: int
     watermarks: Mapping[tuple[SiteKey, str, Lane], int] = field(default_factory=dict)
+
+
+class WaitingRow(NamedTuple):
+    """What a message in the inbox costs while it waits for somebody's decision."""
+
+    id: int
+    key: SiteKey
+    lane: Lane
+    bytes: int
+    received_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +97,30 @@ class Inbox(Protocol):
         """Of every site, the watermarks of the outbox that began last."""
         ...
 
-    def prune(self, up_to_id: int) -> int: ...
+    def prune(self, up_to_id: int, keep: Mapping[SiteKey, int] = NOTHING) -> int:
+        """Forget rows with id <= ``up_to_id``, but of a site in ``keep`` only those up to its id.
+        Returns how many there were."""
+        ...
+
+    def waiting(self, after_id: int, up_to_id: int, limit: int) -> list[WaitingRow]:
+        """Rows with after_id < id <= up_to_id, without their content."""
+        ...
+
+    def forget(self, ids: Iterable[int]) -> None:
+        """Forget these rows, whoever has not seen them."""
+        ...
+
+    def passed_over(self) -> set[SiteKey]:
+        """Sites of which the recorder left rows in the inbox, because nobody had approved them."""
+        ...
+
+    def pass_over(self, keys: Collection[SiteKey]) -> None:
+        """Note it on disk, before the recorder's own position says that it has been there."""
+        ...
+
+    def take_up(self, keys: Collection[SiteKey]) -> None:
+        """Their rows have been recorded after all."""
+        ...
 
     def quarantine(self, limit: int = 100) -> list[QuarantineRow]: ...
 

@@ -213,7 +213,7 @@ class AssessService:
     @property
     def failed(self) -> dict[SiteKey, str]:
         """Sites that are set aside, and why."""
-        return {key: run.failed for key, run in self._runs.items() if run.failed}
+        return {key: run.failed for key, run in list(self._runs.items()) if run.failed}
 
     @property
     def position(self) -> int:
@@ -224,6 +224,13 @@ class AssessService:
         """Rows up to here are in the checkpoint of every site: the inbox may forget them."""
         positions = self._alerts.positions()
         return min((positions.get(key, 0) for key in self._sites.sites()), default=0)
+
+    def settled(self) -> tuple[int, dict[SiteKey, int]]:
+        """The same without the sites that are set aside, and how far their checkpoints have come."""
+        positions, failed = self._alerts.positions(), self.failed
+        own = {key: positions.get(key, 0) for key in self._sites.sites()}
+        aside = {key: own.pop(key) for key in failed if key in own}
+        return min(own.values(), default=self._position), aside
 
     # -- inside --------------------------------------------------------------------------------
 

@@ -65,6 +65,8 @@ class _Batch:
     held: Counter[SiteKey]
     in_doubt: int = 0
     """Messages from the future that were not taken, because the hub's own clock is in doubt."""
+    left: int = 0
+    """Telemetry for which there is no room."""
 
 
 class Door:
@@ -76,15 +78,23 @@ class Door:
     again from the inbox's beginning. The same payload read again at its ``received_ms`` gives the
     same message, so consumers decode what the inbox holds and always agree with the door.
 
+    Where there is no ``room``, telemetry is neither kept nor covered by a watermark: its sender holds it,
+    sends no more than its window and tries again by and by. Events are taken to the last.
+
     Births (retained, hence delivered again at every connect) are handed on, not stored here. A
     watermark is given for every sender heard, also when only repeated messages came: a repetition
     means that the sender did not get the last one.
     """
 
     def __init__(
-        self, inbox: Inbox, inspect: Inspect, known_sites: Callable[[], Collection[SiteKey]]
+        self,
+        inbox: Inbox,
+        inspect: Inspect,
+        known_sites: Callable[[], Collection[SiteKey]],
+        room: Callable[[], bool] = lambda: True,
     ) -> None:
         self._inbox, self._inspect, self._known_sites = inbox, inspect, known_sites
+        self._room = room
         self._marks: dict[Sender, dict[Lane, int]] = {}
         self._speaking: dict[SiteKey, str] = {}
         self._rivals: dict[SiteKey, int] = {}
@@ -102,6 +112,7 @@ class Door:
             "births",
             "rival_senders",
             "clock_doubted",
+            "left_at_edge",
         ]
         self._counters = dict.fromkeys([*names, *map(_poison_counter, PoisonReason)], 0)
 
@@ -165,13 +176,16 @@ class Door:
 
     def _read(self, batch: Sequence[Arrival]) -> _Batch:
         read = _Batch([], [], [], {}, Counter())
-        known = self._known_sites() if batch else ()
+        known, room = self._known_sites() if batch else (), self._room()
         for place, arrival in enumerate(batch):
             topic, payload, received_ms, _ = arrival
             found = self._inspect(topic, payload, received_ms)
             if isinstance(found, _SOUND):
                 found = found.stamp
             if isinstance(found, Stamp):
+                if not room and found.lane is Lane.TELEMETRY:
+                    read.left += 1
+                    continue
                 read.rows.append(InboxRow(found, topic, payload, received_ms))
                 read.senders[found[:2]] = place
                 if self._ahead:
@@ -215,6 +229,7 @@ class Door:
         counters["held"] += read.held.total()
         counters["births"] += len(read.births)
         counters["clock_doubted"] += read.in_doubt
+        counters["left_at_edge"] += read.left
         for poison in read.poison:
             counters[_poison_counter(poison.reason)] += 1
 

@@ -40,10 +40,11 @@ class RecordCounts:
 class Recorder:
     """Reads the inbox behind the position that the store keeps with its rows.
 
-    Rows of a site nobody approved are passed over and stay in the inbox (see `safe_position`). When
-    it is approved, everything of it that was passed is read again from the inbox's beginning, in
-    one write: a crash leaves either nothing of it, and it is done again, or all. Repeated rows
-    change nothing, so a restart never harms. Edges are not samples: they are for the assessment.
+    Rows of a site nobody approved are passed over and stay in the inbox, which notes that (see
+    `waiting`). When it is approved, everything of it is read again from the inbox's beginning, a
+    batch at a time beside what arrives; only when that is done is the note taken away, so a crash
+    means that it is done again. Repeated rows change nothing. Edges are not samples: they are for
+    the assessment.
     """
 
     def __init__(
@@ -51,6 +52,12 @@ class Recorder:
     ) -> None:
         self._inbox, self._sites, self._store, self._decode = inbox, sites, store, decode
         self._recorded: set[SiteKey] = set()
+        self.position = store.position()
+        """Rows up to here have been passed, and are recorded but those of `waiting` sites."""
+        self._passed = inbox.passed_over()
+        self._filling: set[SiteKey] = set()
+        """Approved sites of which rows were passed over, up to `_fill_end`; `_filled` is done."""
+        self._filled = self._fill_end = 0
         self._listed_ms: int | None = None
         self._changes_seen = 0
         self._wait_ms = 0
@@ -75,33 +82,32 @@ class Recorder:
             position = self._store.position()
             rows = self._inbox.read(position, BATCH_MESSAGES)
             if rows:
+                self._pass_over({row.stamp.key for row in rows} - self._recorded)
                 self._write(rows, self._recorded, rows[-1].id, now_ms)
+            self.position = rows[-1].id if rows else position
+            read = len(rows) + self._fill(now_ms)
         except StoreUnavailable as error:
             self._wait_ms = min(max(2 * self._wait_ms, FIRST_WAIT_MS), LONGEST_WAIT_MS)
             self.next_try_ms = now_ms + self._wait_ms
             self.last_error = str(error)
             return 0
         self._wait_ms, self.last_error = 0, ""
-        return len(rows)
-
-    def backfill(self, keys: Iterable[SiteKey], now_ms: int) -> None:
-        """Record what was passed over of these sites. Raises `StoreUnavailable`."""
-        wanted = set(keys)
-        position = self._store.position()
-        self._write(self._rows_up_to(position), wanted, position, now_ms)
+        return read
 
     def lag(self) -> int:
         """Inbox rows not yet passed."""
         return max(self._inbox.last_id() - self._store.position(), 0)
 
+    def waiting(self) -> set[SiteKey]:
+        """Sites of which rows up to the position are still wanted."""
+        return set(self._passed)
+
     def safe_position(self) -> int:
-        """The inbox may forget rows up to here: all are recorded, and none waits for an approval."""
+        """The inbox may forget rows up to here, whoever's they are."""
         position = self._store.position()
-        held = {site.key for site in self._sites.held()}
-        waiting = (held | self._sites.sites().keys()) - self._recorded
-        if waiting:
+        if self._passed:
             for row in self._rows_up_to(position):
-                if row.stamp.key in waiting:
+                if row.stamp.key in self._passed:
                     return row.id - 1
         return position
 
@@ -113,15 +119,35 @@ class Recorder:
             return
         newest, changed = self._sites.changed_since(self._changes_seen)
         if changed:
-            approved = self._sites.sites().keys()
-            new = approved - self._recorded
-            if self._listed_ms is None:
-                # at the start of the hub, a site with rows was taken up before
-                new -= self._store.latest(new).keys()
-            if new:
-                self.backfill(new, now_ms)
-            self._recorded, self._changes_seen = set(approved), newest
+            approved = set(self._sites.sites())
+            owed = approved & self._passed
+            if owed - self._filling:
+                self._filled, self._fill_end = 0, self._store.position()
+            self._filling = owed
+            self._recorded, self._changes_seen = approved, newest
         self._listed_ms = now_ms
+
+    def _pass_over(self, strangers: set[SiteKey]) -> None:
+        new = strangers - self._passed
+        if new:
+            self._inbox.pass_over(new)
+            self._passed = self._passed | new  # other threads read it
+
+    def _fill(self, now_ms: int) -> int:
+        """Record the next batch of what was passed over of sites that are approved now."""
+        if not self._filling:
+            return 0
+        rows = self._inbox.read(self._filled, BATCH_MESSAGES)
+        rows = [row for row in rows if row.id <= self._fill_end]
+        if any(row.stamp.key in self._filling for row in rows):
+            self._write(rows, self._filling, self._store.position(), now_ms)
+        if rows:
+            self._filled = rows[-1].id
+        else:
+            self._inbox.take_up(self._filling)
+            self._passed = self._passed - self._filling
+            self._filling = set()
+        return len(rows)
 
     def _rows_up_to(self, position: int) -> Iterator[InboxRow]:
         after = 0

@@ -14,7 +14,7 @@ import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from pathlib import Path
 from pumpwatch.domain.errors import StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.messages import Lane, Poison, Stamp, Watermark
-from pumpwatch.domain.ports import CommitReceipt, InboxRow, QuarantineRow
+from pumpwatch.domain.ports import NOTHING, CommitReceipt, InboxRow, QuarantineRow, WaitingRow
 from pumpwatch.stores.lanes import LaneRecord
 from pumpwatch.stores.sqlite import connect, transaction
 
@@ -147,6 +147,7 @@ class MemoryInbox(_Receiving):
         self._lanes: dict[LaneName, _OpenLane] = {}
         self._quarantine: dict[tuple[str, bytes], QuarantineRow] = {}
         self._counts: Counter[str] = Counter()
+        self._passed_over: set[SiteKey] = set()
 
     def commit(
         self, rows: Sequence[InboxRow], poison: Sequence[Poison], now_ms: int
@@ -180,12 +181,32 @@ class MemoryInbox(_Receiving):
                 (*name, opened.record.watermark) for name, opened in self._lanes.items()
             )
 
-    def prune(self, up_to_id: int) -> int:
+    def prune(self, up_to_id: int, keep: Mapping[SiteKey, int] = NOTHING) -> int:
         with self._lock:
-            kept = [row for row in self._rows if row.id > up_to_id]
+            kept = [r for r in self._rows if r.id > min(up_to_id, keep.get(r.stamp.key, up_to_id))]
             pruned = len(self._rows) - len(kept)
             self._rows = kept
             return pruned
+
+    def waiting(self, after_id: int, up_to_id: int, limit: int) -> list[WaitingRow]:
+        rows = [row for row in self.read(after_id, limit) if row.id <= up_to_id]
+        return [
+            WaitingRow(r.id, r.stamp.key, r.stamp.lane, len(r.payload), r.received_ms) for r in rows
+        ]
+
+    def forget(self, ids: Iterable[int]) -> None:
+        gone = set(ids)
+        with self._lock:
+            self._rows = [row for row in self._rows if row.id not in gone]
+
+    def passed_over(self) -> set[SiteKey]:
+        return set(self._passed_over)
+
+    def pass_over(self, keys: Collection[SiteKey]) -> None:
+        self._passed_over |= set(keys)
+
+    def take_up(self, keys: Collection[SiteKey]) -> None:
+        self._passed_over -= set(keys)
 
     def quarantine(self, limit: int = 100) -> list[QuarantineRow]:
         with self._lock:
@@ -238,7 +259,7 @@ class MemoryInbox(_Receiving):
 
 # -- on disk -------------------------------------------------------------------------------------
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE lanes (
     id INTEGER PRIMARY KEY,
@@ -268,6 +289,16 @@ CREATE TABLE quarantine (
 CREATE INDEX quarantine_age ON quarantine (last_ms);
 CREATE TABLE poisoned (reason TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 """
+_SINCE_2 = """
+CREATE TABLE passed_over (
+    tenant TEXT NOT NULL, site TEXT NOT NULL, PRIMARY KEY (tenant, site)
+) WITHOUT ROWID;
+CREATE TABLE forgotten (times INTEGER NOT NULL);
+INSERT INTO forgotten VALUES (0);
+INSERT INTO passed_over SELECT DISTINCT tenant, site FROM lanes;
+"""
+"""``forgotten`` grows whenever something goes: a backup sees by it that nothing did meanwhile. An
+inbox of before knew nobody's debts: everything that is left in it is recorded once more."""
 
 
 _COLUMNS = 9
@@ -366,18 +397,52 @@ class SqliteInbox(_Receiving):
             (SiteKey(t, s), epoch, _LANES[lane], at) for t, s, epoch, lane, at in found
         )
 
-    def prune(self, up_to_id: int) -> int:
-        pruned = 0
+    def prune(self, up_to_id: int, keep: Mapping[SiteKey, int] = NOTHING) -> int:
+        pruned, after = 0, 0
         while True:  # in slices, so that no commit waits long
-            with self._writing, self._trouble("pruned"), transaction(self._db):
-                gone = self._db.execute(
-                    "DELETE FROM messages WHERE id IN"
-                    " (SELECT id FROM messages WHERE id <= ? ORDER BY id LIMIT ?)",
-                    (up_to_id, _PRUNE_SLICE),
-                ).rowcount
-            pruned += gone
-            if gone < _PRUNE_SLICE:
+            rows = self.waiting(after, up_to_id, _PRUNE_SLICE)
+            gone = [row.id for row in rows if row.id <= keep.get(row.key, up_to_id)]
+            self.forget(gone)
+            pruned += len(gone)
+            if len(rows) < _PRUNE_SLICE:
                 return pruned
+            after = rows[-1].id
+
+    def waiting(self, after_id: int, up_to_id: int, limit: int) -> list[WaitingRow]:
+        with self._reading, self._trouble("read"):
+            found = self._reader.execute(
+                "SELECT m.id, l.tenant, l.site, l.lane, length(m.payload), m.received_ms"
+                " FROM messages m JOIN lanes l ON l.id = m.lane"
+                " WHERE m.id > ? AND m.id <= ? ORDER BY m.id LIMIT ?",
+                (after_id, up_to_id, limit),
+            ).fetchall()
+        return [
+            WaitingRow(number, SiteKey(tenant, site), _LANES[lane], size, received_ms)
+            for number, tenant, site, lane, size, received_ms in found
+        ]
+
+    def forget(self, ids: Iterable[int]) -> None:
+        rows = [(number,) for number in ids]
+        if rows:
+            with self._writing, self._trouble("pruned"), transaction(self._db):
+                self._db.executemany("DELETE FROM messages WHERE id = ?", rows)
+                self._db.execute("UPDATE forgotten SET times = times + 1")
+
+    def passed_over(self) -> set[SiteKey]:
+        with self._reading, self._trouble("read"):
+            found = self._reader.execute("SELECT tenant, site FROM passed_over").fetchall()
+        return {SiteKey(*row) for row in found}
+
+    def pass_over(self, keys: Collection[SiteKey]) -> None:
+        with self._writing, self._trouble("written"), transaction(self._db):
+            self._db.executemany("INSERT OR IGNORE INTO passed_over VALUES (?, ?)", list(keys))
+
+    def take_up(self, keys: Collection[SiteKey]) -> None:
+        with self._writing, self._trouble("written"), transaction(self._db):
+            self._db.executemany(
+                "DELETE FROM passed_over WHERE tenant = ? AND site = ?", list(keys)
+            )
+            self._db.execute("UPDATE forgotten SET times = times + 1")
 
     def quarantine(self, limit: int = 100) -> list[QuarantineRow]:
         with self._reading, self._trouble("read"):
@@ -406,9 +471,10 @@ class SqliteInbox(_Receiving):
                     f"{self._path} was written by a newer pumpwatch (inbox version {version})",
                     "install that version again, or a newer one",
                 )
-            if version == 0:
+            if version < _VERSION:
+                missing = (_SCHEMA if version == 0 else "") + _SINCE_2
                 self._db.executescript(
-                    f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;"
+                    f"BEGIN IMMEDIATE; {missing} PRAGMA user_version = {_VERSION}; COMMIT;"
                 )
             known = self._db.execute(
                 "SELECT seq FROM sqlite_sequence WHERE name = 'messages'"

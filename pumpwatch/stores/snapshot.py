@@ -33,9 +33,9 @@ def one_moment(consumers: Sequence[Path], inbox: Path) -> Iterator[dict[Path, sq
         for _ in range(_TRIES):
             with ExitStack() as open_files:
                 with _reading(inbox) as reader:
-                    before = _oldest(reader)
+                    before = _forgotten(reader)
                 found = {p: open_files.enter_context(_reading(p)) for p in (*consumers, inbox)}
-                if _oldest(found[inbox]) == before:
+                if _forgotten(found[inbox]) == before:
                     yield found
                     return
     raise StoreUnavailable(f"{inbox} is pruned all the time", "try again")
@@ -104,13 +104,12 @@ def _reading(file: Path) -> Iterator[sqlite3.Connection]:
         yield reader
 
 
-def _oldest(inbox: sqlite3.Connection) -> int:
-    """The lowest id that is there, or else the one to come: it grows when messages are pruned."""
-    (oldest,) = inbox.execute("SELECT min(id) FROM messages").fetchone()
-    if oldest is not None:
-        return int(oldest)
-    last = inbox.execute(_POSITIONS["messages"]).fetchone()
-    return int(last[0] if last else 0) + 1
+def _forgotten(inbox: sqlite3.Connection) -> int:
+    """How often something was taken out of the inbox; an older version's is not in use."""
+    if "forgotten" not in _tables(inbox):
+        return 0
+    (times,) = inbox.execute("SELECT times FROM forgotten").fetchone()
+    return int(times)
 
 
 def _still(file: Path) -> sqlite3.Connection:

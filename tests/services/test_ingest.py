@@ -66,6 +66,21 @@ def test_a_batch_is_stored_and_then_answered_in_order(door: Door, inbox: FullInb
     assert outcome.receipt.stored == 3
 
 
+def test_without_room_telemetry_is_left_with_its_sender_and_events_are_taken(
+    inbox: FullInbox,
+) -> None:
+    room = False
+    door = Door(inbox, inspect, lambda: {KEY}, lambda: room)
+    outcome = door.take([arrival(1), arrival(1, lane="event")], NOW)
+    assert len(outcome.tokens) == 2, "the broker's window must not fill with what is refused"
+    assert outcome.watermarks == [Watermark(KEY, "e1", 0, 1)]
+    assert [row.stamp.lane for row in inbox.read(0, 9)] == ["event"]
+    assert door.take([arrival(2)], NOW).watermarks == [], "its sender goes on waiting"
+    assert door.health().counters["left_at_edge"] == 2
+    room = True
+    assert door.take([arrival(1), arrival(2)], NOW).watermarks == [Watermark(KEY, "e1", 2, 1)]
+
+
 def test_the_full_reading_serves_the_door_as_well(inbox: FullInbox) -> None:
     door = Door(inbox, decode, known_sites=lambda: {KEY})
     outcome = door.take([arrival(1), arrival(1, lane="event")], NOW)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pumpwatch.domain.actors import LOCAL
-from pumpwatch.domain.errors import StoreUnavailable
+from pumpwatch.domain.errors import NotFound, StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.messages import (
     EdgeEvent,
@@ -80,6 +81,11 @@ class Street:
 
     def sample(self, key: SiteKey, *t_ms: int) -> int:
         return self.arrive(key, {"t": t_ms, "level_m": [t / 10 for t in t_ms]})
+
+    def prune(self) -> None:
+        """As the hub does it."""
+        position = self.recorder.position
+        self.inbox.prune(position, dict.fromkeys(self.recorder.waiting(), 0))
 
     def times(self, key: SiteKey = A) -> list[int]:
         times: list[int] = self.store.read_raw(key, 0, 2**62).t_ms.tolist()
@@ -150,8 +156,9 @@ def test_a_site_nobody_approved_is_not_recorded_and_its_rows_wait(street: Street
     street.recorder.step(0)
     assert street.times(B) == []
     assert street.recorder.safe_position() == held - 1
-    street.inbox.prune(street.recorder.safe_position())
-    assert street.inbox.read(0, 10)[0].stamp.key == B
+    assert street.recorder.waiting() == {B}
+    street.prune()
+    assert [row.stamp.key for row in street.inbox.read(0, 10)] == [B]
 
 
 def test_an_approved_site_gets_everything_that_waited(street: Street) -> None:
@@ -165,7 +172,61 @@ def test_an_approved_site_gets_everything_that_waited(street: Street) -> None:
     street.recorder.step(record.SITES_MS)
     assert street.times(B) == [10, 20, 30]
     assert street.counts(B) == (3, 0, 0)
+    street.recorder.step(record.SITES_MS)
+    assert street.recorder.waiting() == set()
     assert street.recorder.safe_position() == street.inbox.last_id()
+
+
+def test_what_waited_is_recorded_a_batch_at_a_time_beside_what_arrives(
+    street: Street, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "BATCH_MESSAGES", 3)
+    for t_ms in range(0, 100, 10):
+        street.sample(B, t_ms)
+    while street.recorder.step(0):
+        pass
+    street.approve(B)
+    largest = 0
+    for n in range(20):
+        street.sample(A, 1_000 + n)
+        largest = max(largest, street.recorder.step(record.SITES_MS + n))
+        assert street.times(A)[-1] == 1_000 + n, "nobody waits for the backfill"
+    assert street.times(B) == list(range(0, 100, 10))
+    assert largest <= 6
+
+
+def test_a_kill_in_the_middle_of_a_backfill_loses_nothing(
+    street: Street, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "BATCH_MESSAGES", 3)
+    for t_ms in range(0, 100, 10):
+        street.sample(B, t_ms)
+    while street.recorder.step(0):
+        pass
+    street.approve(B)
+    street.recorder.step(record.SITES_MS)
+    assert 0 < len(street.times(B)) < 10
+    street.start()
+    street.prune()
+    while street.recorder.step(2 * record.SITES_MS):
+        street.prune()
+    assert street.times(B) == list(range(0, 100, 10))
+
+
+def test_a_site_retired_and_approved_again_while_the_hub_was_down_lacks_nothing(
+    street: Street,
+) -> None:
+    street.sample(A, 10)
+    street.recorder.step(0)
+    street.ledger.retire_site(A, LOCAL, 1)
+    street.recorder.step(record.SITES_MS)
+    street.sample(A, 20)
+    street.recorder.step(record.SITES_MS + 1)
+    street.prune()
+    street.approve(A)
+    street.start()
+    street.recorder.step(0)
+    assert street.times() == [10, 20]
 
 
 def test_an_approved_site_that_fell_silent_is_recorded_too(street: Street) -> None:
@@ -291,7 +352,9 @@ def test_restarts_approvals_and_pruning_at_any_moment_give_every_row_once(
     record.BATCH_MESSAGES = 3
     sent: dict[SiteKey, set[int]] = {A: set(), B: set()}
     now_ms = 0
-    acts = st.sampled_from(["send", "send", "send", "step", "step", "restart", "approve", "prune"])
+    acts = st.sampled_from(
+        ["send", "send", "send", "step", "step", "restart", "approve", "retire", "prune"]
+    )
     try:
         for act in data.draw(st.lists(acts, max_size=40)):
             key = data.draw(st.sampled_from([A, B]))
@@ -306,8 +369,11 @@ def test_restarts_approvals_and_pruning_at_any_moment_give_every_row_once(
                 street.start()
             elif act == "approve":
                 street.approve(key)
+            elif act == "retire":
+                with suppress(NotFound):
+                    street.ledger.retire_site(key, LOCAL, now_ms)
             else:
-                street.inbox.prune(street.recorder.safe_position())
+                street.prune()
         street.approve(A)
         street.approve(B)
         for _ in range(60):

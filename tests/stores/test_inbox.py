@@ -90,6 +90,42 @@ def test_of_every_site_the_watermarks_of_its_newest_outbox_can_be_told(inbox: In
     assert inbox.standing() == [Watermark(KEY, "e2", 7, 0), Watermark(OTHER, "e1", 5, 0)]
 
 
+def test_pruning_keeps_what_is_still_wanted_of_a_site(inbox: Inbox) -> None:
+    inbox.commit([row(1), row(1, key=OTHER), row(2), row(2, key=OTHER), row(3)], [], NOW)
+    assert inbox.prune(4, {OTHER: 2}) == 3
+    assert [r.id for r in inbox.read(0, 10)] == [4, 5]
+    (left,) = inbox.waiting(0, 4, 10)
+    assert left == (4, OTHER, Lane.TELEMETRY, 1, NOW + 2)
+    inbox.forget([4])
+    assert [r.id for r in inbox.read(0, 10)] == [5]
+    assert inbox.commit([row(2, key=OTHER)], [], NOW).duplicates == 1, "it was here"
+
+
+def test_who_was_passed_over_is_remembered_until_taken_up(inbox: Inbox) -> None:
+    inbox.pass_over({KEY, OTHER})
+    inbox.pass_over({KEY})
+    assert inbox.passed_over() == {KEY, OTHER}
+    inbox.take_up({KEY})
+    assert inbox.passed_over() == {OTHER}
+
+
+def test_an_inbox_of_before_has_everybody_recorded_once_more(tmp_path: Path) -> None:
+    path = tmp_path / "inbox.db"
+    old = SqliteInbox(path)
+    old.commit([row(1), row(1, key=OTHER)], [], NOW)
+    old.close()
+    db = connect(path)
+    db.executescript("DROP TABLE passed_over; DROP TABLE forgotten; PRAGMA user_version = 1;")
+    db.close()
+    new = SqliteInbox(path)
+    assert new.passed_over() == {KEY, OTHER}
+    assert [r.stamp.seq for r in new.read(0, 10)] == [1, 1]
+    new.close()
+    again = SqliteInbox(path)
+    again.take_up({KEY, OTHER})
+    again.close()
+
+
 def test_a_repeated_row_changes_nothing(inbox: Inbox) -> None:
     inbox.commit(rows(1, 2), [], NOW)
     receipt = inbox.commit(rows(2, 3, 3), [], NOW)
