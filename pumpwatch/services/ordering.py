@@ -9,6 +9,9 @@ from pumpwatch.domain.messages import EdgeEvent, Telemetry
 
 HOLD_MS = 10 * MINUTE_MS
 HOLD_MESSAGES = 1_000
+KEPT_LANES = 64
+"""Of one site. An outbox has two, and a replaced one is never heard again: more than so many means
+that somebody makes names up, and must not make every later message dearer."""
 
 Sequenced = Telemetry | EdgeEvent
 
@@ -37,9 +40,11 @@ class Resequencer:
         """All messages that may go on now, in order."""
         stamp = message.stamp
         name = f"{stamp.epoch}/{stamp.lane}"
-        lane = self._lanes.get(name)
+        lane = self._lanes.pop(name, None)
         if lane is None:
-            lane = self._lanes[name] = _LaneOrder(stamp.low or stamp.seq)
+            self._forget_one()
+            lane = _LaneOrder(stamp.low or stamp.seq)
+        self._lanes[name] = lane  # the one heard last is the last
         if stamp.low is not None and stamp.low > lane.expected:
             ready = self._release_up_to(lane, stamp.low)
         else:
@@ -68,6 +73,12 @@ class Resequencer:
         return min(
             (i for lane in self._lanes.values() for i, _, _ in lane.held.values()), default=None
         )
+
+    def _forget_one(self) -> None:
+        """Make room for another lane: the one that was silent longest and holds nothing goes."""
+        if len(self._lanes) >= KEPT_LANES:
+            silent = (name for name, lane in self._lanes.items() if not lane.held)
+            self._lanes.pop(next(silent, ""), None)
 
     @staticmethod
     def _release_up_to(lane: _LaneOrder, low: int) -> list[Sequenced]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.messages import Lane, Stamp, Telemetry
 from pumpwatch.domain.samples import Chunk
-from pumpwatch.services.ordering import HOLD_MS, Resequencer
+from pumpwatch.services.ordering import HOLD_MS, KEPT_LANES, Resequencer
 
 KEY = SiteKey("default", "mh0001")
 
@@ -84,3 +84,13 @@ def test_a_new_outbox_is_a_new_sequence() -> None:
     order = Resequencer()
     feed(order, [1, 2, 3])
     assert [m.stamp.seq for m in order.take(9, 0, message(1, epoch="e2"))] == [1]
+
+
+def test_outboxes_that_are_made_up_are_forgotten_and_cost_the_true_one_nothing() -> None:
+    order = Resequencer()
+    feed(order, [1, 2])
+    order.take(3, 0, message(4))  # waits for 3
+    for n in range(10 * KEPT_LANES):
+        assert order.take(10 + n, 0, message(1, epoch=f"made-up-{n}")) != []
+    assert len(order.expected()) == KEPT_LANES
+    assert feed(order, [3]) == [3, 4]
