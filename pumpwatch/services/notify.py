@@ -110,7 +110,9 @@ class NotifyMachine:
             self._settle(row, now_ms, OwedState.GIVEN_UP, str(error))
             return True
         self.counters["failed"] += 1
-        failures = self._failures[row.notifier] = self._failures.get(row.notifier, 0) + 1
+        # urgent ones that try a resting channel say nothing new about it: one outage, one rest
+        rests = self._resting_until_ms.get(row.notifier, now_ms) > now_ms
+        failures = self._failures[row.notifier] = self._failures.get(row.notifier, 0) + (not rests)
         asked_ms = min(LAST_RETRY_MS, round((error.retry_after_s or 0) * SECOND_MS))
         rest_ms = max(self._pause_ms(failures, LONGEST_REST_MS), asked_ms)
         longest_ms = LAST_CRITICAL_RETRY_MS if critical else LAST_RETRY_MS

@@ -195,6 +195,18 @@ def test_a_new_critical_notification_is_tried_even_on_a_resting_channel():
     assert town.states(warning) == town.states(critical) == [OwedState.SENT]
 
 
+def test_a_storm_on_a_channel_that_is_down_for_seconds_does_not_make_it_rest_for_minutes():
+    town = Town()
+    (channel,) = town.channels
+    channel.error = DOWN
+    for n in range(10):
+        town.find(cause=str(n), severity=Severity.CRITICAL, now_ms=NOW + n)
+        town.machine.step(NOW + n)
+    channel.error = None
+    town.run(NOW + 10, NOW + 6 * SECOND_MS)
+    assert len(channel.taken) == 10
+
+
 def test_urgent_things_go_first():
     town = Town()
     town.find(cause="a")
