@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pumpwatch.domain.clock import HOUR_MS
@@ -24,6 +24,11 @@ from pumpwatch.domain.messages import (
 from pumpwatch.domain.ports import CommitReceipt, DoorOutcome, Inbox, InboxRow
 
 _REMEMBERED_SENDERS = 200_000
+
+_DAMAGED = {PoisonReason.ENCODING, PoisonReason.JSON}
+_DAMAGE_ARRIVALS = 3
+"""Arrivals of one message as damaged bytes after which its sender holds nothing better."""
+_REMEMBERED_DAMAGE = 10_000
 
 _RIVALS_MS = HOUR_MS
 """So long two agents of one id are told of after the last sign of both."""
@@ -78,6 +83,9 @@ class Door:
     again from the inbox's beginning. The same payload read again at its ``received_ms`` gives the
     same message, so consumers decode what the inbox holds and always agree with the door.
 
+    Bytes that were damaged are set aside, but a watermark covers them only when the message has come
+    damaged several times: mostly it is whole at its sender.
+
     Where there is no ``room``, telemetry is neither kept nor covered by a watermark: its sender holds it,
     sends no more than its window and tries again by and by. Events are taken to the last.
 
@@ -98,6 +106,7 @@ class Door:
         self._marks: dict[Sender, dict[Lane, int]] = {}
         self._speaking: dict[SiteKey, str] = {}
         self._rivals: dict[SiteKey, int] = {}
+        self._damaged: Counter[tuple[object, ...]] = Counter()
         self._ahead: set[SiteKey] = set()
         """Stations whose last message was from the future."""
         self.clock_problem = ""
@@ -165,6 +174,20 @@ class Door:
         heard = len(self._ahead | self._speaking.keys())
         return len(self._ahead) >= _CLOCK_WITNESSES and 2 * len(self._ahead) > heard
 
+    def _as_it_counts(self, poison: Poison) -> Poison:
+        """Bytes that were damaged on the way are whole at their sender, who sends them again while no
+        watermark covers them; what is damaged each time it comes is so at the sender, and is passed.
+        """
+        if poison.stamp is None or poison.reason not in _DAMAGED:
+            return poison
+        name = poison.stamp[:4]
+        if len(self._damaged) >= _REMEMBERED_DAMAGE:
+            self._damaged.clear()
+        self._damaged[name] += 1
+        if self._damaged[name] < _DAMAGE_ARRIVALS:
+            return replace(poison, stamp=None)
+        return poison
+
     def _look_for_rival(self, sender: Sender, now_ms: int) -> None:
         """An outbox that is replaced never speaks again: one that does has a rival."""
         key, epoch = sender
@@ -196,6 +219,7 @@ class Door:
                 read.in_doubt += 1
                 continue
             else:
+                found = self._as_it_counts(found)
                 read.poison.append(found)
                 if found.stamp is not None:
                     read.senders[found.stamp.key, found.stamp.epoch] = place

@@ -222,3 +222,28 @@ def test_the_hubs_clock_is_trusted_again_once_it_is_right(door: Door) -> None:
     door.take([arrival(2, site) for site in ("a", "b", "c", "d")], NOW + HOUR_MS)
 
     assert door.clock_problem == ""
+
+
+def damaged(seq: int, sent: int = NOW) -> Arrival:
+    """As the agent sends it, with one byte that the line has spoilt behind the stamp."""
+    whole = arrival(seq, sent=sent)
+    payload = whole.payload.replace(b"level_m", b"l\xe5vel_m")
+    return whole._replace(payload=payload)
+
+
+def test_a_message_damaged_on_the_way_is_taken_when_it_comes_again_whole(
+    door: Door, inbox: FullInbox
+) -> None:
+    outcome = door.take([arrival(1), damaged(2), arrival(3)], NOW)
+    assert outcome.watermarks == [Watermark(KEY, "e1", 1, 0)]
+    assert door.take([arrival(2)], NOW).watermarks == [Watermark(KEY, "e1", 3, 0)]
+    assert [row.stamp.seq for row in inbox.read(0, 9)] == [1, 3, 2]
+
+
+def test_a_message_that_is_damaged_each_time_it_comes_does_not_block_its_lane(
+    door: Door, inbox: FullInbox
+) -> None:
+    door.take([arrival(1), arrival(3)], NOW)
+    marks = [door.take([damaged(2, sent=NOW + n)], NOW + n).watermarks for n in range(3)]
+    assert marks == [[], [], [Watermark(KEY, "e1", 3, 0)]]
+    assert [row.reason for row in inbox.quarantine()] == ["encoding"] * 3
