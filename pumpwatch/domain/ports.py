@@ -207,7 +207,7 @@ class TimeSeriesStore(Protocol):
     ) -> Chunk:
         """At most ``points`` buckets: signals ``min``, ``mean`` and ``max``, t the bucket's start.
 
-        A bucket without any value is absent.
+        Where they begin and how wide they are says `bucket_grid`. A bucket without any value is absent.
         """
         ...
 
@@ -217,9 +217,22 @@ class TimeSeriesStore(Protocol):
 
     def count(self, key: SiteKey) -> int: ...
 
-    def delete(self, key: SiteKey, start_ms: int, end_ms: int) -> int: ...
+    def delete(self, key: SiteKey, start_ms: int, end_ms: int) -> int:
+        """Remove the rows with start_ms <= t < end_ms; returns how many. They may be written again."""
+        ...
 
-    def apply_retention(self, before_ms: int) -> int: ...
+    def apply_retention(self, before_ms: int) -> int:
+        """Forget rows older than ``before_ms``; returns how many. They are rejected when they come
+        again: what a late replay brings of them would look like data with holes."""
+        ...
+
+    def upkeep(self, now_ms: int) -> bool:
+        """Do a short piece of what the store has to do now and then; False when nothing is left."""
+        ...
+
+    def damage(self) -> list[str]:
+        """A line for each thing that was found damaged and set aside, with the remedy."""
+        ...
 
     def close(self) -> None: ...
 

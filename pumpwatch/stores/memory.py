@@ -114,6 +114,12 @@ class MemorySeries:
             self._floor_ms = max(before_ms, before_ms if self._floor_ms is None else self._floor_ms)
             return sum(self.delete(key, -(2**63), before_ms) for key in list(self._rows))
 
+    def upkeep(self, now_ms: int) -> bool:
+        return False
+
+    def damage(self) -> list[str]:
+        return []
+
     def close(self) -> None:
         pass
 

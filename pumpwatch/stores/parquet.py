@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -48,20 +48,25 @@ class ParquetFiles:
     """The files below ``folder``, one for each site and ``unit`` (a month or a year).
 
     Any thread and any process may read; one process writes. A file that cannot be understood is set
-    aside under another name (``.damaged``) and counts as absent from then on. Every method raises
-    `StoreUnavailable` when the disk refuses.
+    aside under another name (``.damaged``) and counts as absent from then on; ``lost`` hears of it just
+    before. Every method raises `StoreUnavailable` when the disk refuses.
     """
 
-    def __init__(self, folder: Path, unit: Literal["M", "Y"] = "M") -> None:
-        self._folder, self._unit = folder, unit
+    def __init__(
+        self,
+        folder: Path,
+        unit: Literal["M", "Y"] = "M",
+        lost: Callable[[SiteKey, Period], None] = lambda key, period: None,
+    ) -> None:
+        self._folder, self._unit, self._lost = folder, unit, lost
         self._aside_lock = threading.Lock()
-        self._aside = set(folder.glob(f"*/*/*{_DAMAGED}*"))
+        self._aside = set(folder.glob(f"*/*/*{_DAMAGED}"))
 
-    def problems(self) -> list[str]:
+    def damage(self) -> list[str]:
         """A line for each file that was set aside and is still there."""
         return [
-            f"{path} is damaged and was set aside: put the same file of a backup in its place as"
-            f" {path.name.partition(_DAMAGED)[0]}, or delete it"
+            f"{path} is damaged and was set aside: put {path.stem.rpartition('.')[0]} of a backup in"
+            " its place, and delete it"
             for path in sorted(self._aside)
             if path.exists()
         ]
@@ -134,26 +139,23 @@ class ParquetFiles:
         except pa.ArrowMemoryError:
             raise
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-            self._set_aside(path, number, error)
+            self._set_aside(key, period, number, error)
             return None
 
-    def _set_aside(self, path: Path, number: int, error: Exception) -> None:
+    def _set_aside(self, key: SiteKey, period: Period, number: int, error: Exception) -> None:
         """Rename the file out of the way, unless it was replaced by another one meanwhile."""
+        path = self._path(key, period)
+        aside = path.with_name(f"{path.name}.{number}{_DAMAGED}")
         with self._aside_lock:
-            aside = path.with_name(path.name + _DAMAGED)
-            for n in range(1, 1_000):
-                if not aside.exists():
-                    break
-                aside = path.with_name(f"{path.name}{_DAMAGED}{n}")
             try:
                 if path.stat().st_ino != number:
                     return
+                self._lost(key, period)
                 path.rename(aside)
             except FileNotFoundError:
                 return
-            except (
-                OSError
-            ) as reason:  # it may not be ours to rename: it is passed over all the same
+            except OSError as reason:
+                # it may not be ours to rename: it is passed over all the same
                 log.warning("damaged_file_stays", path=str(path), reason=str(reason))
                 return
             self._aside = self._aside | {aside}

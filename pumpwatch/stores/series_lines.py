@@ -288,8 +288,11 @@ class LineSeries(ABC):
     def secure(self) -> None:  # noqa: B027
         """Have everything written be on the server's disk. Most servers see to that by themselves."""
 
-    def secure(self) -> None:  # noqa: B027
-        """Have everything written be on the server's disk. Most servers see to that by themselves."""
+    def upkeep(self, now_ms: int) -> bool:
+        return False  # the server sees to that
+
+    def damage(self) -> list[str]:
+        return []
 
     def close(self) -> None:
         self._client.close()

@@ -44,7 +44,7 @@ class SealedSeries:
     are merged into it at the next sealing; those that say nothing new are dropped at once.
 
     The newest row of a site is never sealed, so nothing in a file is newer than what SQLite has.
-    A damaged file is set aside and named in `problems`; everything else goes on.
+    A damaged file is set aside and named in `damage`; everything else goes on.
     """
 
     def __init__(self, path: Path, folder: Path) -> None:
@@ -174,9 +174,8 @@ class SealedSeries:
         self.counters["rows_sealed"] += len(rows)
         self.counters["files_sealed"] += 1
 
-    def problems(self) -> list[str]:
-        """A line for each file that is damaged."""
-        return self._files.problems()
+    def damage(self) -> list[str]:
+        return self._files.damage()
 
     def close(self) -> None:
         self._hot.close()

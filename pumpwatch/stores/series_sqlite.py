@@ -115,6 +115,12 @@ class SqliteSeries:
                 writer.execute("INSERT OR REPLACE INTO retention VALUES (1, ?)", (floor_ms,))
             self.floor_ms = floor_ms
 
+    def upkeep(self, now_ms: int) -> bool:
+        return False
+
+    def damage(self) -> list[str]:
+        return []
+
     def close(self) -> None:
         """Close every connection, the writer last: it is the one that checkpoints."""
         while self._idle:

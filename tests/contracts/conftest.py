@@ -13,6 +13,7 @@ from pumpwatch.domain.ports import WriteReceipt
 from pumpwatch.domain.samples import Chunk
 from pumpwatch.stores.ledger import SqlLedger
 from pumpwatch.stores.memory import MemoryLedger, MemorySeries, MemoryShelf
+from pumpwatch.stores.rollups import RolledSeries
 from pumpwatch.stores.series_sealed import SealedSeries
 from pumpwatch.stores.series_sqlite import SqliteSeries
 from pumpwatch.stores.shelf import FileShelf
@@ -28,11 +29,26 @@ class SealsAtOnce(SealedSeries):
         return receipt
 
 
+class RollsAtOnce(RolledSeries):
+    """Has added up everything whenever it is read."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(MemorySeries(), folder / "rollups.db", folder / "parquet")
+
+    def write(self, batch: Sequence[tuple[SiteKey, Chunk]], position: int) -> WriteReceipt:
+        receipt = super().write(batch, position)
+        self.adopt({key for key, _ in batch})
+        while self.upkeep(2**62):
+            pass
+        return receipt
+
+
 Fixture = Callable[[str], Any]
 SERIES: dict[str, Callable[[Path, Fixture], Any]] = {
     "memory": lambda folder, fixture: MemorySeries(),
     "sqlite": lambda folder, fixture: SqliteSeries(folder / "series.db"),
     "sealed": lambda folder, fixture: SealsAtOnce(folder / "series.db", folder / "parquet"),
+    "rolled": lambda folder, fixture: RollsAtOnce(folder),
     "influx_v1": lambda folder, fixture: fixture("influx_v1")(folder),
     "influx_v2": lambda folder, fixture: fixture("influx_v2")(folder),
     "victoria": lambda folder, fixture: fixture("victoria")(folder),

@@ -245,7 +245,7 @@ record = st.dictionaries(
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(truth=record, data=st.data())
 def test_any_split_order_and_repetition_gives_the_same_rows(
