@@ -89,8 +89,9 @@ class Inbox(Protocol):
         was lost, and would never see what comes below it."""
         ...
 
-    def watermarks(self, key: SiteKey) -> dict[tuple[str, Lane], int]:
-        """(epoch, lane) → highest seq up to which everything is on disk or in quarantine."""
+    def watermarks(self, key: SiteKey, epoch: str | None = None) -> dict[tuple[str, Lane], int]:
+        """(epoch, lane) → highest seq up to which everything is on disk or in quarantine; of one
+        outbox, or of all."""
         ...
 
     def standing(self) -> list[Watermark]:

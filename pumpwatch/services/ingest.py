@@ -23,7 +23,9 @@ from pumpwatch.domain.messages import (
 )
 from pumpwatch.domain.ports import CommitReceipt, DoorOutcome, Inbox, InboxRow
 
-_REMEMBERED_SENDERS = 200_000
+_REMEMBERED_SITES = 100_000
+_REMEMBERED_OUTBOXES = 8
+"""Of one site. It has one; more than two means that somebody makes names up."""
 
 _DAMAGED = {PoisonReason.ENCODING, PoisonReason.JSON}
 _DAMAGE_ARRIVALS = 3
@@ -103,7 +105,8 @@ class Door:
     ) -> None:
         self._inbox, self._inspect, self._known_sites = inbox, inspect, known_sites
         self._room = room
-        self._marks: dict[Sender, dict[Lane, int]] = {}
+        self._marks: dict[SiteKey, dict[str, dict[Lane, int]]] = {}
+        """By site and epoch."""
         self._speaking: dict[SiteKey, str] = {}
         self._rivals: dict[SiteKey, int] = {}
         self._damaged: Counter[tuple[object, ...]] = Counter()
@@ -193,7 +196,7 @@ class Door:
         key, epoch = sender
         before = self._speaking.get(key)
         self._speaking[key] = epoch
-        if before not in (None, epoch) and sender in self._marks:
+        if before not in (None, epoch) and epoch in self._marks.get(key, ()):
             self._rivals[key] = now_ms
             self._counters["rival_senders"] += 1
 
@@ -230,12 +233,15 @@ class Door:
 
     def _watermark(self, sender: Sender, receipt: CommitReceipt) -> Watermark:
         key, epoch = sender
-        marks = self._marks.get(sender)
+        if len(self._marks) >= _REMEMBERED_SITES and key not in self._marks:
+            self._marks.clear()
+        outboxes = self._marks.setdefault(key, {})
+        marks = outboxes.get(epoch)
         if marks is None:
-            if len(self._marks) >= _REMEMBERED_SENDERS:
-                self._marks.clear()
-            on_disk = self._inbox.watermarks(key)
-            marks = self._marks[sender] = {lane: on_disk.get((epoch, lane), 0) for lane in Lane}
+            if len(outboxes) >= _REMEMBERED_OUTBOXES:
+                del outboxes[next(iter(outboxes))]
+            on_disk = self._inbox.watermarks(key, epoch)
+            marks = outboxes[epoch] = {lane: on_disk.get((epoch, lane), 0) for lane in Lane}
         for lane in Lane:
             moved = receipt.watermarks.get((key, epoch, lane))
             if moved is not None:

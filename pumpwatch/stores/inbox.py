@@ -13,7 +13,7 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -35,6 +35,8 @@ _PRUNE_SLICE = 5_000
 _CHECKPOINT_PAGES = 8_000
 """32 MB of journal: a burst is copied into the file once, not after every commit."""
 _LANES_IN_MEMORY = 200_000
+_OUTBOXES_IN_MEMORY = 4
+"""Of one site. It has one; more than two means that somebody makes names up."""
 
 LaneName = tuple[SiteKey, str, Lane]
 
@@ -167,12 +169,12 @@ class MemoryInbox(_Receiving):
         with self._lock:
             self._last_id = max(self._last_id, inbox_id)
 
-    def watermarks(self, key: SiteKey) -> dict[tuple[str, Lane], int]:
+    def watermarks(self, key: SiteKey, epoch: str | None = None) -> dict[tuple[str, Lane], int]:
         with self._lock:
             return {
-                (epoch, lane): opened.record.watermark
-                for (owner, epoch, lane), opened in self._lanes.items()
-                if owner == key and opened.record.watermark is not None
+                (spoke, lane): opened.record.watermark
+                for (owner, spoke, lane), opened in self._lanes.items()
+                if owner == key and epoch in (None, spoke) and opened.record.watermark is not None
             }
 
     def standing(self) -> list[Watermark]:
@@ -332,6 +334,8 @@ class SqliteInbox(_Receiving):
             self._db.close()
             raise
         self._lanes: dict[LaneName, _OpenLane] = {}
+        self._open: defaultdict[tuple[SiteKey, Lane], list[str]] = defaultdict(list)
+        """The epochs in `_lanes`, oldest first."""
 
     def commit(
         self, rows: Sequence[InboxRow], poison: Sequence[Poison], now_ms: int
@@ -345,7 +349,7 @@ class SqliteInbox(_Receiving):
                     return receipt
             except BaseException:
                 # memory has run ahead of the disk: go back to what is written there
-                self._lanes.clear()
+                self._close_lanes()
                 self._last_id = before
                 raise
 
@@ -379,13 +383,16 @@ class SqliteInbox(_Receiving):
                 self._db.execute("INSERT INTO sqlite_sequence VALUES ('messages', ?)", (inbox_id,))
                 self._last_id = inbox_id
 
-    def watermarks(self, key: SiteKey) -> dict[tuple[str, Lane], int]:
+    def watermarks(self, key: SiteKey, epoch: str | None = None) -> dict[tuple[str, Lane], int]:
+        query = (
+            "SELECT epoch, lane, watermark FROM lanes WHERE tenant = ? AND site = ?"
+            " AND lane IN ('telemetry', 'event') AND watermark IS NOT NULL"
+        )
         with self._reading, self._trouble("read"):
-            found = self._reader.execute(
-                "SELECT epoch, lane, watermark FROM lanes"
-                " WHERE tenant = ? AND site = ? AND watermark IS NOT NULL",
-                key,
-            ).fetchall()
+            if epoch is None:
+                found = self._reader.execute(query, key).fetchall()
+            else:
+                found = self._reader.execute(f"{query} AND epoch = ?", (*key, epoch)).fetchall()
         return {(epoch, _LANES[lane]): watermark for epoch, lane, watermark in found}
 
     def standing(self) -> list[Watermark]:
@@ -485,14 +492,26 @@ class SqliteInbox(_Receiving):
         lane = self._lanes.get(name)
         if lane is None:
             if len(self._lanes) >= _LANES_IN_MEMORY:
-                self._lanes.clear()
+                self._close_lanes()
             key, epoch, kind = name
+            self._make_room(key, epoch, kind)
             self._db.execute(
                 "INSERT OR IGNORE INTO lanes (tenant, site, epoch, lane, topic) VALUES (?, ?, ?, ?, ?)",
                 (*key, epoch, kind, topic),
             )
             lane = self._lanes[name] = self._load(name)
         return lane
+
+    def _make_room(self, key: SiteKey, epoch: str, kind: Lane) -> None:
+        """What is closed here is read from disk again when it is heard again."""
+        opened = self._open[key, kind]
+        if len(opened) >= _OUTBOXES_IN_MEMORY:
+            self._lanes.pop((key, opened.pop(0), kind), None)
+        opened.append(epoch)
+
+    def _close_lanes(self) -> None:
+        self._lanes.clear()
+        self._open.clear()
 
     def _newest_lane(self, key: SiteKey, lane: Lane) -> _OpenLane | None:
         found = self._db.execute(
