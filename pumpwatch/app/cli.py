@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pumpwatch import __version__
-from pumpwatch.app.commands import backup, config, judge, ledger, run, series
+from pumpwatch.app.commands import backup, config, judge, ledger, run, schema, series
 from pumpwatch.app.commands.doctor import doctor
 from pumpwatch.app.commands.simulate import simulate
 
@@ -24,6 +24,7 @@ app.command()(judge.backtest)
 app.command()(judge.train)
 app.add_typer(ledger.sites_app, name="sites")
 app.add_typer(ledger.alerts_app, name="alerts")
+app.add_typer(schema.app, name="ledger")
 app.add_typer(backup.app, name="backup")
 app.add_typer(series.app, name="series")
 app.add_typer(config.app, name="config")
