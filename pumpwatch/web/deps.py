@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fastapi import Request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pumpwatch.alerting.i18n import Translator
 from pumpwatch.alerting.wording import Wording, word
@@ -21,6 +22,14 @@ from pumpwatch.services.live import LiveFeed
 from pumpwatch.services.queries import Queries
 
 HERE = Path(__file__).parent
+TEMPLATES = Environment(
+    loader=FileSystemLoader(HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    extensions=["jinja2.ext.i18n"],
+)
 MAX_NAME = 40
 MAX_NOTE = 1_000
 

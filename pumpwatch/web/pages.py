@@ -8,7 +8,6 @@ from urllib.parse import quote, unquote, urlencode
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pumpwatch import __version__
 from pumpwatch.alerting.i18n import LANGS, N_, Lang
@@ -19,9 +18,9 @@ from pumpwatch.domain.ports import DemoControls
 from pumpwatch.web import charts
 from pumpwatch.web.approve import approve
 from pumpwatch.web.deps import (
-    HERE,
     MAX_NAME,
     MAX_NOTE,
+    TEMPLATES,
     WebDeps,
     actor_named,
     demo_of,
@@ -56,15 +55,6 @@ router = APIRouter()
 Deps = Annotated[WebDeps, Depends(deps_of)]
 Name = Annotated[str, Form(max_length=MAX_NAME)]
 Note = Annotated[str, Form(max_length=MAX_NOTE)]
-
-_templates = Environment(
-    loader=FileSystemLoader(HERE / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    extensions=["jinja2.ext.i18n"],
-)
 
 
 @router.get("/")
@@ -198,7 +188,7 @@ def _page(request: Request, template: str, status: int = 200, **more: Any) -> Re
     demo = deps.demo
     clock = clock_of(deps)
     notice = request.query_params.get("notice", "")
-    body = _templates.get_template(template).render(
+    body = TEMPLATES.get_template(template).render(
         _=tr.gettext,
         gettext=tr.gettext,
         ngettext=tr.ngettext,
