@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -25,7 +25,11 @@ import msgspec
 from pumpwatch import __version__
 from pumpwatch.app.datadir import DataDir
 from pumpwatch.app.hub import open_stores
+from pumpwatch.app.ledger import ledger_url
+from pumpwatch.app.settings import LedgerSettings
 from pumpwatch.domain.errors import Conflict, NotFound, PumpwatchError
+from pumpwatch.stores.database import Database
+from pumpwatch.stores.ledger_copy import copy_all
 from pumpwatch.stores.snapshot import check_whole, copy, facts, one_moment
 
 FORMAT = 1
@@ -34,9 +38,9 @@ MANIFEST = "manifest.json"
 Progress = Callable[[str, int, int], None]
 """Hears what is done, how many bytes of it, and of how many."""
 
-_INBOX, _MARK, _LOCK = "inbox.db", "purpose", "hub.lock"
+_INBOX, _ROLLUPS, _MARK, _LOCK = "inbox.db", "rollups.db", "purpose", "hub.lock"
 _NOT_OURS = {_LOCK, "lost+found"}
-_LEFT_OUT = {*_NOT_OURS, "broker", "agents"}
+_LEFT_OUT = {*_NOT_OURS, "broker", "agents", "ledger_home"}
 _NEEDED = {_INBOX, "core.db", _MARK}
 _BLOCK = 1 << 20
 _LARGEST_MANIFEST = 64 << 20
@@ -79,16 +83,25 @@ def _tell(progress: Progress, what: str, before: int, of: int, done: int) -> Non
 # -- create ----------------------------------------------------------------------------------------
 
 
-def create(data_dir: Path, archive: Path, now_ms: int, progress: Progress = _silent) -> Manifest:
+def create(
+    data_dir: Path,
+    archive: Path,
+    now_ms: int,
+    progress: Progress = _silent,
+    ledger: LedgerSettings | None = None,
+) -> Manifest:
     """Write one archive of the directory as it is at this moment; a hub may be using it.
 
+    A ledger on a server is in the archive as ``core.db``, like one that is in the directory itself.
     There is a whole archive at ``archive`` afterwards, or what was there before. Room for the
     uncompressed files is needed beside it meanwhile. Raises `PumpwatchError` or `OSError`.
     """
     directory = DataDir(data_dir)
     if directory.purpose() is None:
         raise NotFound(f"{data_dir} holds no data", "name another with --data-dir")
-    for name in _NEEDED:
+    server = ledger_url(directory, ledger)
+    away = server != directory.core_url
+    for name in _NEEDED - ({directory.core.name} if away else set()):
         if not (data_dir / name).is_file():
             raise NotFound(f"{data_dir / name} is missing", "start the hub once, it makes it anew")
     if archive.is_dir():
@@ -96,7 +109,8 @@ def create(data_dir: Path, archive: Path, now_ms: int, progress: Progress = _sil
     with _beside(archive) as work:
         files = work / "files"
         files.mkdir()
-        _take(data_dir, files, progress)
+        fetch = partial(_fetch_ledger, server, files / directory.core.name, progress)
+        _take(data_dir, files, progress, fetch if away else None)
         manifest = _describe(files, now_ms, progress)
         whole = work / "archive"
         whole.touch(mode=0o600)
@@ -109,11 +123,19 @@ def create(data_dir: Path, archive: Path, now_ms: int, progress: Progress = _sil
     return manifest
 
 
-def _take(data_dir: Path, files: Path, progress: Progress) -> None:
+def _take(
+    data_dir: Path, files: Path, progress: Progress, fetch_ledger: Callable[[], None] | None
+) -> None:
     """Databases first, of one moment; then the files that are only ever put in place by rename, which
-    are at least as new: a model more does no harm, one that is referred to must be there."""
-    consumers = sorted(p for p in data_dir.glob("*.db") if p.name != _INBOX)
-    with one_moment(consumers, data_dir / _INBOX) as readers:
+    are at least as new: a model more does no harm, one that is referred to must be there, and a row
+    that was sealed meanwhile is in both, which reads as one."""
+    apart = {_INBOX, DataDir(data_dir).core.name if fetch_ledger else ""}
+    # which days are to be added up is noted before their rows are written: so it is read after them
+    consumers = sorted(
+        (p for p in data_dir.glob("*.db") if p.name not in apart),
+        key=lambda p: (p.name == _ROLLUPS, p.name),
+    )
+    with one_moment(consumers, data_dir / _INBOX, fetch_ledger or (lambda: None)) as readers:
         for path, reader in readers.items():
             tell = partial(_tell, progress, path.name, 0, path.stat().st_size)
             copy(reader, files / path.name, tell)
@@ -121,7 +143,32 @@ def _take(data_dir: Path, files: Path, progress: Progress) -> None:
         target = files / path.relative_to(data_dir)
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):  # forgotten meanwhile
-            shutil.copyfile(path, target)
+            _link_or_copy(path, target)
+
+
+def _link_or_copy(path: Path, target: Path) -> None:
+    """A sealed file is never written to again, so on the same disk a second name for it is enough."""
+    if path.suffix == ".parquet":
+        with suppress(OSError):
+            target.hardlink_to(path)
+            return
+    shutil.copyfile(path, target)
+
+
+def _fetch_ledger(server: str, file: Path, progress: Progress) -> None:
+    """The rows of one moment on the server as a SQLite ledger of the same schema."""
+    progress("ledger", 0, 1)
+    file.unlink(missing_ok=True)
+    with closing(Database(server, migrate=False)) as origin:
+        if origin.version() != origin.newest():
+            raise PumpwatchError(
+                f"{origin} has revision {origin.version()}, not {origin.newest()}",
+                "upgrade it first with: pumpwatch ledger upgrade",
+            )
+        with closing(Database(f"sqlite:///{file}")) as target, origin.read() as rows:
+            copy_all(rows, target)
+    file.with_name(f"{file.name}.lock").unlink()
+    progress("ledger", 1, 1)
 
 
 def _others(data_dir: Path) -> Iterator[Path]:

@@ -22,18 +22,22 @@ _POSITIONS = {
 
 
 @contextmanager
-def one_moment(consumers: Sequence[Path], inbox: Path) -> Iterator[dict[Path, sqlite3.Connection]]:
+def one_moment(
+    consumers: Sequence[Path], inbox: Path, first: Callable[[], None] = lambda: None
+) -> Iterator[dict[Path, sqlite3.Connection]]:
     """Read transactions on all files, begun within milliseconds, for `copy`.
 
     The inbox is the last one, so it holds at least what its consumers have seen; and nothing was
     pruned from it meanwhile, so it holds all that they have not. Writers go on; what they write
-    stays in the files' journals until the block ends. Raises `StoreUnavailable`.
+    stays in the files' journals until the block ends. ``first`` copies a consumer that is no file;
+    it is called before the files are opened, perhaps several times. Raises `StoreUnavailable`.
     """
     with _told(inbox):
         for _ in range(_TRIES):
             with ExitStack() as open_files:
                 with _reading(inbox) as reader:
                     before = _forgotten(reader)
+                first()
                 found = {p: open_files.enter_context(_reading(p)) for p in (*consumers, inbox)}
                 if _forgotten(found[inbox]) == before:
                     yield found

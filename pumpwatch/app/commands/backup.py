@@ -32,7 +32,7 @@ def create(
         settings = load_settings(config, {} if data_dir is None else {"data_dir": data_dir})
         now_ms = time.time_ns() // 1_000_000
         with _progress(as_json) as show:
-            made = backups.create(settings.data_dir, archive, now_ms, show)
+            made = backups.create(settings.data_dir, archive, now_ms, show, settings.ledger)
     _answer(archive, made, as_json, {"next": f"pumpwatch backup verify {archive}"})
 
 
