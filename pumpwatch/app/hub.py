@@ -22,6 +22,8 @@ from pumpwatch.app.datadir import DataDir, write_whole
 from pumpwatch.app.ledger import open_ledger
 from pumpwatch.app.series import open_series
 from pumpwatch.app.settings import LedgerSettings, SeriesSettings, Settings
+from pumpwatch.app.upkeep import REST_S as UPKEEP_REST_S
+from pumpwatch.app.upkeep import Upkeep
 from pumpwatch.app.worker import Worker
 from pumpwatch.diagnosis.assessor import SiteAssessor
 from pumpwatch.diagnosis.forest import FitRequest, SiteModel
@@ -43,6 +45,7 @@ from pumpwatch.services.record import Recorder
 from pumpwatch.services.train import Trainer
 from pumpwatch.stores.inbox import SqliteInbox
 from pumpwatch.stores.ledger import SqlLedger
+from pumpwatch.stores.rollups import RolledSeries
 from pumpwatch.stores.shelf import FileShelf
 from pumpwatch.transports.mqtt import HubClient, IngestLoop
 from pumpwatch.transports.wire import decode, inspect
@@ -54,6 +57,10 @@ TICK_S = 1.0
 TEND_S = 2.0
 CHECKPOINT_S = 5.0
 PRUNE_S = 600.0
+LOUD_SHARE = 10
+"""A part of the backlog that is allowed: what sites that are read beside the others may be behind."""
+UPKEEP_LAG = 10_000
+"""Messages that wait to be recorded above which nothing else is done with samples."""
 GC_THRESHOLDS = (50_000, 20, 50)
 """A burst of messages makes many short-lived objects and no cycles: the collector need not look at
 each few hundred of them (1 us of 8 a message)."""
@@ -65,7 +72,7 @@ class Stores:
 
     inbox: SqliteInbox
     ledger: SqlLedger
-    series: TimeSeriesStore
+    series: RolledSeries
     shelf: FileShelf
 
     def close(self) -> None:
@@ -88,7 +95,7 @@ def open_stores(
     stores = Stores(
         SqliteInbox(directory.inbox),
         open_ledger(directory, ledger),
-        open_series(directory, series),
+        RolledSeries(open_series(directory, series), directory.rollups, directory.parquet),
         FileShelf(directory.models),
     )
     seen = stores.ledger.positions().values()
@@ -168,11 +175,13 @@ class Hub:
             url=self._alert_url,
         )
         self.queries = Queries(ledger, ledger, self.stores.series, clock, self)
+        self.upkeep = Upkeep(self.stores.series, ledger, settings.retention)
         self._workers = [
             Worker("assess", self._assess),
             Worker("record", self._record),
             Worker("notify", self._notify),
             Worker("tend", self._tend),
+            Worker("upkeep", self._upkeep),
         ]
         self.telling = True
         """Whether what is owed is sent; the demo tells nobody of its history before its page is open."""
@@ -231,6 +240,7 @@ class Hub:
             last_assess_ms=self.assess.last_assess_ms,
             last_series_write_ms=self.recorder.last_write_ms,
             last_notification_ms=self.notify.last_notification_ms,
+            last_upkeep_ms=self.upkeep.last_done_ms,
             inbox_lag={
                 "assess": max(0, last - self.assess.position),
                 "series": self.recorder.lag(),
@@ -240,6 +250,8 @@ class Hub:
                 **self.client.counters,
                 **self.ingest.counters,
                 **self.recorder.values,
+                **self.stores.series.counters,
+                "samples_forgotten": self.upkeep.forgotten,
                 **{n: v for n, v in self.assess.counters.items() if n != "held"},
                 "models_fitted": self.trainer.counters.fitted,
                 "models_failed": self.trainer.counters.failed,
@@ -249,6 +261,7 @@ class Hub:
 
     def _problems(self) -> list[str]:
         lines = [self.client.problem, self.ingest.problem, self.recorder.last_error]
+        lines += [self.upkeep.problem, *self.stores.series.damage()]
         lines += [f"{w.name}: {w.failing}" for w in self._workers if w.failing]
         lines += [
             f"{key} is not being judged ({why}): restart the hub; if it comes again, report it"
@@ -319,6 +332,14 @@ class Hub:
         else:
             why = ""
         self._no_room = why and f"telemetry is left with the agents, events are taken: {why}"
+        loud, behind = self.assess.late
+        share = slack * limits.backlog_messages / LOUD_SHARE
+        self._told_to_wait = frozenset(loud) if behind > share else frozenset()
+
+    def _upkeep(self) -> float:
+        """Not while much waits to be recorded."""
+        busy = self.recorder.lag() > UPKEEP_LAG
+        return UPKEEP_REST_S if busy else self.upkeep.step(self.clock.now_ms())
 
     # -- inside --------------------------------------------------------------------------------
 

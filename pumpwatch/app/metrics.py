@@ -120,6 +120,7 @@ def _hub(status: HubStatus) -> Iterable[Metric]:
         "assess": status.last_assess_ms,
         "series": status.last_series_write_ms,
         "notification": status.last_notification_ms,
+        "upkeep": status.last_upkeep_ms,
     }
     for stage, then_ms in stages.items():
         if then_ms is not None:

@@ -177,6 +177,31 @@ class LedgerSettings(_Section):
         return self
 
 
+LEAST_KEPT_DAYS = 60
+"""Of fewer days of samples nothing could be learned."""
+
+
+class RetentionSettings(_Section):
+    """How long what samples say is kept. Cycles and alerts are kept for ever. 0: for ever."""
+
+    samples_days: int = Field(1_096, ge=0, le=36_525, description="samples as they came [days]")
+    minutes_days: int = Field(1_827, ge=0, le=36_525, description="one-minute sums [days]")
+    hours_days: int = Field(0, ge=0, le=36_525, description="one-hour sums [days]")
+
+    @model_validator(mode="after")
+    def _coarser_lasts_longer(self) -> Self:
+        """Sums are for the time of which the samples are gone."""
+        days = [self.samples_days, self.minutes_days, self.hours_days]
+        names = ["samples_days", "minutes_days", "hours_days"]
+        for name, own, finer in zip(names, days, [LEAST_KEPT_DAYS, *days], strict=False):
+            if own and (not finer or own < finer):
+                least = f"{finer}, or 0 (for ever)" if finer else "0 (for ever)"
+                raise InvalidInput(
+                    f"retention.{name}", f"{own} days are too few", f"at least {least}"
+                )
+        return self
+
+
 class WebSettings(_Section):
     """The pages and the JSON API."""
 
@@ -241,6 +266,7 @@ class Settings(BaseSettings):
     broker: BrokerSettings = BrokerSettings()
     inbox: InboxSettings = InboxSettings()
     series: SeriesSettings = SeriesSettings()
+    retention: RetentionSettings = RetentionSettings()
     ledger: LedgerSettings = LedgerSettings()
     web: WebSettings = WebSettings()
     notify: NotifySettings = NotifySettings()

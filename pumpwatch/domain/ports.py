@@ -431,6 +431,8 @@ class HubStatus:
     """Consumer → messages it has not seen yet."""
     counters: Mapping[str, int] = field(default_factory=dict)
     problems: Sequence[str] = ()
+    last_upkeep_ms: int | None = None
+    """When the last sample that was to be sealed, added up or forgotten had been."""
 
 
 class StatusSource(Protocol):

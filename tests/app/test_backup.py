@@ -40,6 +40,7 @@ from pumpwatch.services.live import LiveFeed
 from pumpwatch.services.notify import NotifyMachine
 from pumpwatch.services.record import Recorder
 from pumpwatch.stores import snapshot
+from pumpwatch.stores.series_sealed import SealedSeries
 from pumpwatch.transports.wire import decode, inspect
 
 NOW = 1_763_607_600_000
@@ -111,6 +112,13 @@ class Town:
             pass
         self.assess.settle(NOW)
         while self.recorder.step(NOW):
+            pass
+
+    def upkeep(self, seq: int) -> None:
+        """Seal what came before the message ``seq``."""
+        own = self.stores.series.inner
+        assert isinstance(own, SealedSeries)
+        while own.seal(NOW + seq * STEP_MS):
             pass
 
     def prune(self) -> None:
@@ -230,12 +238,14 @@ def test_a_hub_restored_from_an_archive_made_under_load_is_the_hub_of_that_momen
 def test_a_hub_that_goes_on_between_any_two_steps_leaves_the_archive_of_one_moment(
     tmp_path: Path, make_town: Callable[..., Town], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    town, sent = make_town("town"), [0]
+    town, sent, sealed_up_to = make_town("town"), [0], [5]
 
     def goes_on(*, prunes: bool) -> None:
         town.take(sent[0], sent[0] + 10)
         sent[0] += 10
         town.work()
+        town.upkeep(sealed_up_to[0])
+        sealed_up_to[0] = min(sealed_up_to[0] + 3, 50)  # as ever, only what is older than the backup
         if prunes:
             town.prune()
 
@@ -249,13 +259,16 @@ def test_a_hub_that_goes_on_between_any_two_steps_leaves_the_archive_of_one_mome
         goes_on(prunes=True)
         copy(*arguments)
 
+    town.take(0, 100)
+    sent[0] = 100
     goes_on(prunes=False)
     monkeypatch.setattr(snapshot, "_reading", read)
     monkeypatch.setattr(backup, "copy", copied)
     backup.create(town.directory.path, tmp_path / "a.tar.gz", NOW)
     backup.restore(tmp_path / "a.tar.gz", tmp_path / "new")
     new, stopped = make_town("new"), make_town("stopped")
-    assert 0 < new.messages() < sent[0]
+    assert 100 < new.messages() < sent[0]
+    assert list((tmp_path / "new").glob("parquet/raw/*/*/*.parquet"))
     stopped.take(0, new.messages())
     assert new.state() == stopped.state()
 
@@ -269,7 +282,7 @@ def test_a_prune_while_the_archive_begins_takes_nothing_that_its_consumers_need(
 
     def and_then_the_hub_goes_on(file: Path) -> Any:
         opened.append(file.name)
-        if opened == ["inbox.db", "core.db", "series.db"]:
+        if opened == ["inbox.db", "core.db", "series.db", "rollups.db"]:
             town.work()
             town.prune()
             assert not town.stores.inbox.read(0, 1), "all of it was pruned"
@@ -361,7 +374,8 @@ def test_the_archive_holds_models_and_name_but_no_broker_and_no_lock(
         names = tar.getnames()
     assert names[0] == "manifest.json"
     assert sorted(names[1:]) == [
-        "core.db", "inbox.db", "install_id", "models/default/mh-a/5.npz", "purpose", "series.db",
+        "core.db", "inbox.db", "install_id", "models/default/mh-a/5.npz", "purpose",
+        "rollups.db", "series.db",
     ]  # fmt: skip
     backup.restore(archive, tmp_path / "new")
     for name in ("install_id", "purpose", "models/default/mh-a/5.npz"):
