@@ -136,6 +136,7 @@ class PresentFacts:
             fact.since_ms = None if fact.since_ms is None else fact.since_ms + shift
             fact.over_ms = None if fact.over_ms is None else fact.over_ms + shift
         state.heard_ms = dict.fromkeys(state.heard_ms, t_ms - 1)
+        state.late_ms.clear()
         state.row_ms = state.word_ms = t_ms - 1
         state.stale_rows = 0
         state.freeze.level_m, state.freeze.frozen = None, False
@@ -147,6 +148,8 @@ class PresentFacts:
         changes: list[Change] = []
         for name in self._watched:
             told = [e for e in edges if e.signal == name]
+            if told:
+                self._told_late(name, told)
             if name in rows or told:
                 values = rows.get(name, np.full(len(t_ms), np.nan))
                 changes += self._changes(name, t_ms, values, told)
@@ -165,6 +168,21 @@ class PresentFacts:
             state.row_ms = int(t_ms[-1])
         if len(levels.t_ms):
             state.level_m = float(levels.level_m[-1])
+
+    def _told_late(self, name: str, edges: Sequence[Edge]) -> None:
+        """An episode of which only edges tell that come after rows of a later time: the rows say that
+        it is over, and without this nobody would learn that it was."""
+        state = self.state
+        now, heard_ms = state.values.get(name), state.heard_ms.get(name)
+        if now is None or heard_ms is None:
+            return
+        for edge in sorted(edges, key=lambda e: e.t_ms):
+            began_ms = state.late_ms.pop(name, None)
+            if (edge.value >= 0.5) == now:
+                if began_ms is not None:
+                    self._machine.say_past(name, began_ms, edge.t_ms, max(heard_ms, edge.t_ms))
+            elif edge.t_ms <= heard_ms:
+                state.late_ms[name] = edge.t_ms if began_ms is None else began_ms
 
     def _changes(
         self, name: str, t_ms: Times, values: Floats, told: Sequence[Edge] = ()

@@ -38,6 +38,8 @@ class PresentState:
 
     values: dict[str, bool] = field(default_factory=dict)
     heard_ms: dict[str, int] = field(default_factory=dict)
+    late_ms: dict[str, int] = field(default_factory=dict)
+    """Signal → when an episode began of which only late edges tell, until they tell its end."""
     facts: dict[str, FactState] = field(default_factory=dict)
     row_ms: int | None = None
     word_ms: int | None = None
@@ -107,6 +109,31 @@ class FactMachine:
         self.state.values[name] = value
         self.evaluate(t_ms)
         self.advance(t_ms)
+
+    def say_past(self, signal: str, since_ms: int, over_ms: int, known_ms: int) -> None:
+        """What was so while ``signal`` differed from what it is now, told once it is over.
+
+        Nothing is stamped later than ``known_ms``: what begins after that is another episode.
+        """
+        values = self.state.values
+        then = {**values, signal: not values[signal]}
+        for rule in self._rules:
+            opened_ms = since_ms + rule.on_ms
+            if opened_ms >= over_ms or rule.on(values) or not rule.on(then):
+                continue
+            if self.fact(rule.cause).opened_ms > since_ms:
+                continue  # rows have told it, or what came after it
+            resolved_ms = max(opened_ms, min(over_ms + rule.off_ms, known_ms))
+            evidence: dict[str, Json] = {"since": iso_utc(since_ms), "signs": []}
+            if rule.signals:
+                evidence["contacts"] = [signal]
+            for phase, t_ms in ((Phase.OPENED, opened_ms), (Phase.RESOLVED, resolved_ms)):
+                self.found.append(
+                    Finding(
+                        self._key, t_ms, phase, rule.cause, rule.kind, rule.severity,
+                        (rule.fault,), rule.target, float(phase is Phase.OPENED), evidence,
+                    )
+                )  # fmt: skip
 
     def evaluate(self, t_ms: int) -> None:
         """Start and stop the delays of every rule by the values that hold from ``t_ms`` on."""

@@ -112,6 +112,32 @@ def test_a_flicker_of_the_mains_is_no_outage() -> None:
     assert findings(raw, edges=edges) == []
 
 
+def test_a_short_high_level_that_only_late_edges_tell_is_told_all_the_same() -> None:
+    facts = PresentFacts(KEY, SITE)
+    assert facts.feed(chunk(record(400))) == []
+    began = T0 + 200 * MIN + 5_000
+    assert facts.feed(chunk({"t": []}), [Edge(began, "high_level", 1)]) == []
+    kept = msgspec.msgpack.decode(msgspec.msgpack.encode(facts.state), type=PresentState)
+    found = PresentFacts(KEY, SITE, None, kept).feed(
+        chunk({"t": []}), [Edge(began + 40_000, "high_level", 0)]
+    )
+    assert [(f.phase, f.t_ms - began) for f in found] == [("opened", 5_000), ("resolved", 160_000)]
+    assert found[0].severity is Severity.CRITICAL
+
+
+def test_late_edges_of_an_episode_that_rows_have_told_say_nothing_new() -> None:
+    facts = PresentFacts(KEY, SITE)
+    raw = record(400)
+    raw["high_level"][200:210] = 1
+    told = story(facts.feed(chunk(raw)))
+    assert [phase for _, phase, _ in told] == ["opened", "resolved"]
+    edges = [
+        Edge(T0 + 199 * MIN + 50_000, "high_level", 1),
+        Edge(T0 + 209 * MIN + 50_000, "high_level", 0),
+    ]
+    assert facts.feed(chunk({"t": []}), edges) == []
+
+
 def test_an_outage_reported_by_an_edge_as_the_last_word_is_found_by_the_clock() -> None:
     facts = PresentFacts(KEY, SITE)
     at = T0 + 99 * MIN + 7_000
