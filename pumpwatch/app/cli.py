@@ -9,6 +9,7 @@ import typer
 from pumpwatch import __version__
 from pumpwatch.app.commands import backup, config, judge, ledger, run, schema, series
 from pumpwatch.app.commands.doctor import doctor
+from pumpwatch.app.commands.export import export
 from pumpwatch.app.commands.simulate import simulate
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app.add_typer(backup.app, name="backup")
 app.add_typer(series.app, name="series")
 app.add_typer(config.app, name="config")
 app.command()(doctor)
+app.command()(export)
 
 
 def _version(wanted: bool) -> None:

@@ -35,6 +35,16 @@ def open_series(directory: DataDir, series: SeriesSettings | None = None) -> Tim
     return open_server(series, directory.series_sink)
 
 
+def reading_series(directory: DataDir, series: SeriesSettings) -> TimeSeriesStore:
+    """The store for somebody who only reads, while a hub may be writing. Raises `Conflict`."""
+    if directory.purpose() in ("demo", "recording"):
+        return own_series(directory)
+    check_home(directory, series)
+    if series.engine == "sqlite":
+        return own_series(directory)
+    return open_server(series, directory.series_sink, reader=True)
+
+
 def own_series(directory: DataDir) -> SealedSeries:
     """The store in the directory itself."""
     return SealedSeries(directory.series, directory.parquet / "raw")
