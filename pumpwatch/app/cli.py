@@ -8,8 +8,10 @@ import typer
 
 from pumpwatch import __version__
 from pumpwatch.app.commands import backup, config, judge, ledger, run, schema, series
+from pumpwatch.app.commands.benchmark import benchmark, score
 from pumpwatch.app.commands.doctor import doctor
 from pumpwatch.app.commands.export import export
+from pumpwatch.app.commands.study import study
 from pumpwatch.app.commands.simulate import simulate
 
 app = typer.Typer(
@@ -23,6 +25,9 @@ app.command()(simulate)
 app.command()(run.replay)
 app.command()(judge.backtest)
 app.command()(judge.train)
+app.command()(benchmark)
+app.command()(score)
+app.command()(study)
 app.add_typer(ledger.sites_app, name="sites")
 app.add_typer(ledger.alerts_app, name="alerts")
 app.add_typer(schema.app, name="ledger")
