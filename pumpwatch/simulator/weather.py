@@ -73,10 +73,19 @@ class Weather:
             rain = rain + _fall(storm, day)
         return np.asarray(rain)
 
-    def rain_mm_h(self, t_ms: int) -> float:
-        """Intensity at a moment."""
-        day, within_ms = divmod(t_ms, DAY_MS)
-        return float(self.rain_mm(day)[within_ms // (BIN_S * 1000)]) * 3600 / BIN_S
+    def rain_mm_h(self, t_ms: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Intensity at moments, (n,)."""
+        days, within_ms = np.divmod(t_ms, DAY_MS)
+        out = np.zeros(len(t_ms))
+        for day in np.unique(days):
+            here = days == day
+            out[here] = self.rain_mm(int(day))[within_ms[here] // (BIN_S * 1000)]
+        return out * 3600 / BIN_S
+
+    def depth_mm(self, begin_ms: int, end_ms: int) -> float:
+        """Rain between two moments, by full ten minutes."""
+        t_ms = np.arange(begin_ms, end_ms, BIN_S * 1000, dtype=np.int64)
+        return float(self.rain_mm_h(t_ms).sum() * BIN_S / 3600)
 
     def _event(self, day: int) -> NDArray[np.float64]:
         """The event that begins on ``day``, laid over that day and the next, (288,) mm."""

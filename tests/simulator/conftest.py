@@ -35,10 +35,21 @@ MONDAY_MS = int(datetime(2026, 2, 1, 15, tzinfo=UTC).timestamp() * 1000)
 """Midnight in Japan between a Sunday and a Monday."""
 
 
-OWN = ("sensors", "shutoff_ratio", "run_spread", "district")
+OWN = (
+    "pumps_of",
+    "sensors",
+    "well",
+    "panel",
+    "shutoff_ratio",
+    "run_spread",
+    "district",
+    "contacts",
+    "downstream",
+    "travel_s",
+)
 
 
-@pytest.fixture(name="make_spec")
+@pytest.fixture(name="make_spec", scope="session")
 def _make_spec() -> Callable[..., StationSpec]:
     """Build a station; keywords that are fields of site.json change the site, others the spec."""
 
@@ -50,7 +61,7 @@ def _make_spec() -> Callable[..., StationSpec]:
     return make
 
 
-@pytest.fixture(name="start_ms")
+@pytest.fixture(name="start_ms", scope="session")
 def _start_ms() -> int:
     return MONDAY_MS
 

@@ -1,23 +1,20 @@
-"""The faults a simulated station can have: every `Fault` class in a file of this package."""
+"""What can befall a simulated station: tables of `FaultKind`, one module a part of the plant."""
 
-from __future__ import annotations
+from pumpwatch.domain.faults import FAULT_GROUP
+from pumpwatch.simulator.faults import control, discharge, harmless, inflow, pumps, sensing, supply
+from pumpwatch.simulator.faults.base import FaultKind
 
-import importlib
-import inspect
-import pkgutil
+_GRAVE = (
+    *pumps.KINDS, *discharge.KINDS, *sensing.KINDS, *control.KINDS, *inflow.KINDS, *supply.KINDS,
+)  # fmt: skip
 
-from pumpwatch.simulator.faults.base import Fault
+EVERY_FAULT: dict[str, FaultKind] = {kind.code: kind for kind in _GRAVE}
+"""Every fault by code; some are finer than what an alert can name."""
 
+FAULTS: dict[str, FaultKind] = {c: k for c, k in sorted(EVERY_FAULT.items()) if c in FAULT_GROUP}
+"""The faults whose code is also that of the alert they should lead to."""
 
-def _found() -> dict[str, type[Fault]]:
-    modules = [
-        importlib.import_module(m.name) for m in pkgutil.iter_modules(__path__, f"{__name__}.")
-    ]
-    classes = [c for module in modules for _, c in inspect.getmembers(module, inspect.isclass)]
-    return {c.code: c for c in classes if issubclass(c, Fault) and c is not Fault}
+HARMLESS: dict[str, FaultKind] = {kind.code: kind for kind in harmless.KINDS}
+"""Harmless events by code."""
 
-
-FAULTS: dict[str, type[Fault]] = dict(sorted(_found().items()))
-"""Fault code → class."""
-
-__all__ = ["FAULTS", "Fault"]
+__all__ = ["EVERY_FAULT", "FAULTS", "HARMLESS", "FaultKind"]

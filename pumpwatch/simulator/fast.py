@@ -1,0 +1,40 @@
+"""`kernel` compiled by numba (the extra ``fast``). Importing it without numba raises `ImportError`.
+
+No fast maths and no fused multiply-add: what is compiled gives the same bits as CPython and numpy.
+"""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from pumpwatch.simulator import kernel
+from pumpwatch.simulator.stepping import EDGE_ROOM, Floats, Record, Span, Tables
+
+# the functions of the kernel call each other by name: here the names are the compiled ones
+_COMPILED: dict[str, Any] = dict(vars(kernel)) | {"__name__": __name__}
+for _function in kernel.FUNCTIONS:
+    _COMPILED[_function.__name__] = numba.njit(cache=True, fastmath=False)(
+        FunctionType(_function.__code__, _COMPILED, _function.__name__)
+    )
+
+
+def step_numba(
+    state: Floats, inflow: Floats, span: Span, tables: Tables, record: Record
+) -> NDArray[np.int64]:
+    """`stepping.step_numpy`, compiled."""
+    edges = np.empty((EDGE_ROOM, 4), np.int64)
+    count = np.zeros(1, np.int64)
+    _COMPILED["run_block"](
+        state, inflow, span.lead, span.per_minute, span.first, span.steps, span.begin, span.dt,
+        tables.upstream, tables.linked, tables.heights, tables.volumes, tables.net, tables.flow,
+        tables.normals, tables.uniforms, edges, count,
+        record.level, record.seen, record.amps, record.bits, record.minutes,
+    )  # fmt: skip
+    if count[0] > EDGE_ROOM:
+        raise RuntimeError(f"{count[0]} edges in one block, room for {EDGE_ROOM}")
+    return edges[: count[0]]
