@@ -29,10 +29,10 @@ from .report import Report, percentiles
 from .series_server import series_server_away
 from .town import IN_FLIGHT, Plan, Strike, Town, town
 
-KILLS_IN_A_RUN = 50
+KILLS_IN_A_RUN = 100
 QUICK = ("broker killed", "broker killed and emptied", "stations cut off", "hub cut off",
          "receiver answers 500", "poison", "repeats out of order", "edge clocks jump")  # fmt: skip
-"""Faults that are mixed among the kills, two a run."""
+"""Faults that are mixed among the kills, four a run."""
 
 
 @dataclass
@@ -119,7 +119,7 @@ class Proof:
         while turns:
             labels, turns = turns[:KILLS_IN_A_RUN], turns[KILLS_IN_A_RUN:]
             steps: list[tuple[str, str]] = [("kill", label) for label in labels]
-            for name in random.sample(QUICK, 2):
+            for name in random.sample(QUICK, 4):
                 steps.insert(random.randrange(len(steps) + 1), ("fault", name))
             missed = self._run(f"kills-{run}", self.seed * 1_000 + run, steps, totals)
             turns += missed

@@ -2,8 +2,8 @@
 
 Each moment of a station is worked out from its number, so that what the hub stores can be checked
 value by value. The level float (`high_level`) is told by edges only: an event that is lost is an
-alert that is lost. Times run ahead of the clock's pace (a sample stands for two seconds, and
-comes ten times a second), from a day ago on, so that an alert opens and ends within seconds.
+alert that is lost. Times run ahead of the clock's pace (a sample stands for four seconds, and
+comes five times a second), from a day ago on, so that an alert opens and ends within seconds.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from pumpwatch_edge.source import Edge, Reading, describe
 from .crash import Fuse, obey
 
 TENANT = "default"
-SAMPLE_MS = 2_000
+SAMPLE_MS = 4_000
 CYCLE, FILL = 600, 450
 """Samples of a pump cycle, and of its filling."""
-EPISODE, HIGH = 100, 10
+EPISODE, HIGH = 50, 5
 """The float rises every so many samples, for so many."""
 EDGE_MS = 300
 """An edge comes this long after the sample of its number."""
 SIGNALS = ("level_m", "pump1_run", "high_level")
-NARROW_BYTES = 4_000
-"""An outbox for some 25 records: it thins whenever the hub is away."""
-NARROW_BURST = 40
+NARROW_BYTES = 3_000
+"""An outbox for some 20 records: its stations speak in bursts for which it is too small."""
+NARROW_BURST = 24
 
 
 def is_narrow(site: str) -> bool:
@@ -147,7 +147,7 @@ class Panel:
         self._station, self._rate_hz, self._keep, self._quiet = station, rate_hz, keep, quiet
         self._burst = 1
         if is_narrow(station.site):
-            self._burst, self._keep = NARROW_BURST, 0
+            self._burst, self._keep, self._rate_hz = NARROW_BURST, 0, 2 * rate_hz
         lines = log.read_text().splitlines() if log.exists() else []
         self._n = station.n_of(int(lines[-1].split()[1])) + 1 if lines else 0
         self._log = _Log(log)
