@@ -465,7 +465,9 @@ class Agent:
         if now.mono_ms - max(taken_ms, state.moved_ms) >= state.patience_ms:
             state.next = low
             state.taken_ms.clear()
-            state.patience_ms = min(2 * state.patience_ms, self.limits.max_patience_ms)
+            # A hub that speaks of other messages only misses this one: it shall not wait longer and longer.
+            if now.mono_ms - self._heard_ms >= self.limits.patience_ms:
+                state.patience_ms = min(2 * state.patience_ms, self.limits.max_patience_ms)
             self.counters["timeouts"] += 1
             self._say_once(
                 "silent hub",

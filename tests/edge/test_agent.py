@@ -198,6 +198,20 @@ def test_the_hub_heard_again_restores_patience(agent: Agent) -> None:
     assert seqs(agent.tick(at(480_000))) == [1]
 
 
+def test_what_is_lost_on_the_way_to_a_hub_that_speaks_goes_again_every_minute(agent: Agent) -> None:
+    agent.take([Edge(1, "high_level", 1), *rows(1)], at(0))
+    take_all(agent, agent.connected(at(0)), at(0))
+    resent = []
+    for second in range(1, 400):
+        now = at(1000 * second)
+        actions = take_all(agent, agent.tick(now), now)
+        resent += [second for m in published(actions, "event")]
+        agent.take(rows(1, second), now)
+        take_all(agent, agent.message(*ack(agent, second), now), now)
+
+    assert resent == [60, 120, 180, 240, 300, 360]
+
+
 def test_a_message_still_on_its_way_to_the_broker_is_not_sent_twice(agent: Agent) -> None:
     agent.take(rows(1), at(0))
     agent.connected(at(0))
