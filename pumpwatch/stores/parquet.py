@@ -4,11 +4,12 @@
 (UTC), sorted by time. The directory names are Hive's, so DuckDB, Polars, Spark and pandas read
 tenant and site as columns. The column ``time`` is a timestamp in UTC, delta encoded; every signal is a
 double with nulls, by dictionary where it has few different values (what panels send has two or
-three digits behind the point); pages carry checksums; all is zstd.
+three digits behind the point); all is zstd. The footer's metadata hold a digest of all other bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -30,6 +31,9 @@ from pumpwatch.stores.rows import joined, within
 log = structlog.get_logger(__name__)
 
 TIME = "time"
+DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, UnicodeError)
+"""What reading raises when the content of a file is not what was written."""
+_DIGEST, _DIGITS = "pumpwatch-blake2b", 32
 _SUFFIX = ".parquet"
 _DAMAGED = ".damaged"
 _OTHER = "other/"
@@ -136,9 +140,7 @@ class ParquetFiles:
             raise _refused(path, error) from error
         try:
             return _decode(content, names)
-        except pa.ArrowMemoryError:
-            raise
-        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        except DAMAGE as error:
             self._set_aside(key, period, number, error)
             return None
 
@@ -210,7 +212,7 @@ def _encode(key: SiteKey, chunk: Chunk) -> bytes:
         fields.append(_field(name))
     t_ms = np.ascontiguousarray(chunk.t_ms, np.int64)
     time = pa.array(t_ms, pa.int64()).cast(pa.timestamp("ms", tz="UTC"))
-    about = {"tenant": key.tenant, "site": key.site}
+    about = {"tenant": key.tenant, "site": key.site, _DIGEST: "0" * _DIGITS}
     schema = pa.schema([pa.field(TIME, time.type, nullable=False), *fields], metadata=about)
     sink = pa.BufferOutputStream()
     pq.write_table(
@@ -220,9 +222,28 @@ def _encode(key: SiteKey, chunk: Chunk) -> bytes:
         compression_level=3,
         use_dictionary=[field.name for field in fields],
         column_encoding={TIME: "DELTA_BINARY_PACKED"},
-        write_page_checksum=True,
     )
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+    content = bytearray(sink.getvalue())
+    at = _digest_at(content)
+    content[at : at + _DIGITS] = _digest(content)
+    return bytes(content)
+
+
+def _digest_at(content: bytes | bytearray) -> int:
+    """Where the digest stands in the footer: behind its name, the value's mark and its length."""
+    found = content.rfind(_DIGEST.encode())
+    at = found + len(_DIGEST) + 2
+    if found < 0 or at + _DIGITS > len(content):
+        raise ValueError("it has no digest")
+    return at
+
+
+def _digest(content: bytes | bytearray) -> bytes:
+    """Of everything else: a damaged file must not be parsed, it can keep a parser busy for minutes."""
+    at = _digest_at(content)
+    digest = hashlib.blake2b(memoryview(content)[:at], digest_size=_DIGITS // 2)
+    digest.update(memoryview(content)[at + _DIGITS :])
+    return digest.hexdigest().encode()
 
 
 def _field(name: str) -> pa.Field:
@@ -240,8 +261,11 @@ _ORDER = {name: i for i, name in enumerate(SIGNALS)}
 
 
 def _decode(content: bytes, names: Collection[str] | None) -> Chunk:
-    """Raises what pyarrow raises when the content is not what was written."""
-    file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+    """Raises one of `DAMAGE` when the content is not what was written."""
+    at = _digest_at(content)
+    if content[at : at + _DIGITS] != _digest(content):
+        raise ValueError("it does not match its digest")
+    file = pq.ParquetFile(pa.BufferReader(content))
     columns = {column: column.removeprefix(_OTHER) for column in file.schema_arrow.names}
     del columns[TIME]
     if names is not None:
