@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
+from line_servers import VictoriaServer
 
 from pumpwatch import __version__
 from pumpwatch.app.settings import Settings, load_settings
 from pumpwatch.domain.errors import InvalidInput
+from pumpwatch.stores.series_victoria import VictoriaSeries
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
@@ -26,10 +28,11 @@ each = pytest.mark.parametrize("name", SERVICES)
 each_of_ours = pytest.mark.parametrize("name", OURS)
 
 
-def test_there_is_a_broker_a_hub_and_a_fleet_only_when_asked_for() -> None:
-    assert set(SERVICES) == {"broker", "hub", "fleet"}
+def test_there_is_a_broker_and_a_hub_and_the_rest_only_when_asked_for() -> None:
+    assert set(SERVICES) == {"broker", "hub", "fleet", "victoria"}
     assert {name: s["profiles"] for name, s in SERVICES.items() if "profiles" in s} == {
-        "fleet": ["fleet"]
+        "fleet": ["fleet"],
+        "victoria": ["victoria"],
     }
 
 
@@ -47,7 +50,7 @@ def test_images_are_pinned(name: str) -> None:
     image, _, tag = SERVICES[name]["image"].partition(":")
 
     assert image
-    assert re.match(r"\d+\.\d+\.\d+", tag), "a tag that stays what it is"
+    assert re.match(r"v?\d+\.\d+\.\d+", tag), "a tag that stays what it is"
 
 
 @each_of_ours
@@ -108,14 +111,15 @@ def test_every_setting_in_it_is_one_of_ours(name: str, monkeypatch: pytest.Monke
     environment = SERVICES[name].get("environment", {})
     for variable, value in environment.items():
         assert variable.startswith("PUMPWATCH_")
-        monkeypatch.setenv(variable, value)
+        if value is not None:
+            monkeypatch.setenv(variable, value)
     settings = load_settings()
 
     for variable, value in environment.items():
         found: Any = settings
         for part in variable.removeprefix("PUMPWATCH_").lower().split("__"):
             found = getattr(found, part)
-        assert str(found) == value, variable
+        assert value is None or str(found) == value, variable
 
 
 def test_a_misspelt_setting_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +141,35 @@ def test_ports_and_names_agree_with_each_other_and_with_the_defaults() -> None:
     assert f":{inside}/healthz" in hub["healthcheck"]["test"][-1]
     listeners = re.findall(r"^listener (\d+)$", (ROOT / "deploy/mosquitto.conf").read_text(), re.M)
     assert listeners == [str(defaults.broker.port)]
+
+
+def test_the_hub_keeps_its_samples_in_the_server_once_it_is_told_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    lines = dict(re.findall(r"^(PUMPWATCH_SERIES__\w+)=(\S+)$", page, re.M))
+    for variable, value in lines.items():
+        assert SERVICES["hub"]["environment"][variable] is None, "handed on as it is"
+        monkeypatch.setenv(variable, value)
+    series = load_settings().series
+    published, _, inside = SERVICES["victoria"]["ports"][0].rpartition(":")
+
+    assert series.engine == "victoria"
+    assert series.url == f"http://victoria:{inside}"
+    assert published.startswith("127.0.0.1:")
+
+
+@pytest.mark.store
+def test_the_server_is_started_as_the_hub_needs_it(tmp_path: Path) -> None:
+    flags = [f for f in SERVICES["victoria"]["command"] if "storageDataPath" not in f]
+    server = VictoriaServer(tmp_path, flags)
+    server.start()
+    try:
+        store = VictoriaSeries(server.url, path=tmp_path / "series.db")
+        assert store.problems() == []
+        store.close()
+    finally:
+        server.stop()
 
 
 def test_the_simulated_fleet_never_speaks_for_a_real_tenant() -> None:
