@@ -106,7 +106,7 @@ def inline(text: str) -> list[str]:
 
 def machine_lines() -> list[tuple[str, str]]:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-    started = [s["command"] for s in compose["services"].values() if "command" in s]
+    started = [s["command"] for s in compose["services"].values() if "build" in s]
     started += [
         yaml.safe_load(one) for one in re.findall(r"^CMD (\[.*\])$", text_of("Dockerfile"), re.M)
     ]
