@@ -25,6 +25,7 @@ from pumpwatch_edge.replay import ReplaySource
 from pumpwatch_edge.runner import AgentRunner
 from pumpwatch_edge.schema import file_name, schema
 from pumpwatch_edge.settings import Settings, load
+from pumpwatch_edge.standby import StandbyOutbox
 
 OK, FAILED, USAGE, DEGRADED = 0, 1, 2, 3
 
@@ -131,7 +132,8 @@ def _run(options: argparse.Namespace) -> int:
 def replay_runner(settings: Settings) -> AgentRunner:
     """A runner for a recording, from settings alone."""
     source = ReplaySource(settings.source.dir, settings.source.speed)
-    outbox = SqliteOutbox(settings.outbox.file, int(settings.outbox.max_mb * 1e6))
+    file, max_bytes = settings.outbox.file, int(settings.outbox.max_mb * 1e6)
+    outbox = StandbyOutbox(lambda: SqliteOutbox(file, max_bytes))
     agent = Agent(
         settings.tenant,
         settings.site or source.site,

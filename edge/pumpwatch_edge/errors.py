@@ -30,3 +30,7 @@ class SourceError(EdgeError):
 
 class OutboxUnavailable(EdgeError):
     """The outbox could not be written or read now; nothing was changed, trying again may help."""
+
+
+class OutboxRefused(OutboxUnavailable):
+    """The outbox is another agent's or a newer version's: no use trying again."""

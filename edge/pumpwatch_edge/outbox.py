@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pumpwatch_edge.errors import OutboxUnavailable
+from pumpwatch_edge.errors import OutboxRefused, OutboxUnavailable
 from pumpwatch_edge.message import Body, Lane, Record
 from pumpwatch_edge.thinning import thin
 
@@ -435,7 +435,7 @@ class SqliteOutbox(_Bounded):
                 self._set_aside(error)
                 self._open()
             elif "locked" in str(error):
-                raise OutboxUnavailable(
+                raise OutboxRefused(
                     f"outbox {self.file}: another process holds it",
                     "stop the other agent or name another file",
                 ) from error
@@ -469,7 +469,7 @@ class SqliteOutbox(_Bounded):
     def _load(self, db: sqlite3.Connection) -> None:
         meta = dict(db.execute("SELECT name, value FROM meta"))
         if meta["format"] != FORMAT:
-            raise OutboxUnavailable(
+            raise OutboxRefused(
                 f"outbox {self.file}: format {meta['format']} is not {FORMAT}",
                 "update pumpwatch-edge or name another file",
             )
