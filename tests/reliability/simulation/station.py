@@ -14,6 +14,7 @@ from pumpwatch_edge.message import Body, Lane, Plan, Record
 from pumpwatch_edge.outbox import MemoryOutbox
 from pumpwatch_edge.publisher import Backoff
 from pumpwatch_edge.source import Edge, Reading
+from pumpwatch_edge.standby import StandbyOutbox
 
 from .broker import Broker, Line, Packet
 from .plant import SERIAL, SIGNALS, Plant
@@ -174,7 +175,7 @@ class Station:
         self.agent = self.habits.agent(
             self.plant.key.tenant,
             self.plant.key.site,
-            self.disk,
+            StandbyOutbox(self._opened),
             signals=SIGNALS,
             period_s=self.plant.period / 1000,
             plan=Plan(batch_age_s=self.habits.batch_age_s),
@@ -187,6 +188,11 @@ class Station:
         self._wake(self._life)
         if wrong_clock_for:
             self.time.after(wrong_clock_for, self._clock_found, self._life)
+
+    def _opened(self) -> Flash:
+        if self.disk.is_full:
+            raise OutboxUnavailable("the disk is full", "wait")
+        return self.disk
 
     def end(self, *, power: bool = False) -> None:
         """The process ends without a word; with the power gone, what was not synced goes too."""
