@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.8
 
-.PHONY: demo test check bench lock screenshots clean
+.PHONY: demo test check bench reliability restore-drill lock screenshots clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/pumpwatch demo $(ARGS)
@@ -20,6 +20,14 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/pytest -q -m bench tests/bench $(ARGS)
+
+# Kills, faults, a full disk, a stopped series server, the simulation, the fuzzer and the restore drill, an hour or so:
+# figures go to reliability-report.json. E.g. make reliability ARGS="--kills 100 --parts kills faults".
+reliability: $(VENV)/.dev
+	$(BIN)/python -m tests.reliability.run $(ARGS)
+
+restore-drill: $(VENV)/.dev
+	$(BIN)/python -m tests.reliability.drill $(ARGS)
 
 # All pages, phone and desktop, Japanese and English; the README shows some of them.
 IMAGES := fleet-desktop-ja alert-phone-ja alert-phone-en site-desktop-en

@@ -23,7 +23,7 @@ from pumpwatch.transports.wire import decode
 from pumpwatch_edge.outbox import SqliteOutbox
 
 from .station import TENANT, Station, is_narrow, kept_log, side_log
-from .town import Town
+from .town import OPENING, Town
 
 FAULT = "high_level"
 EXCUSED = ("acknowledged by", "newer news of it was sent", "nobody was told that it began")
@@ -98,7 +98,8 @@ def check(town: Town, series: SeriesSettings | None = None) -> Verdict:
     """Everything of a town that has settled."""
     verdict = Verdict()
     records = {site: _record(town, site) for site in town.sites}
-    stores = open_stores(DataDir(town.data_dir), series)
+    with OPENING:
+        stores = open_stores(DataDir(town.data_dir), series)
     try:
         told = _told(town)
         verdict.notices = sum(told.values())

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx  # noqa: F401 - imported late by what uses it
+from typer.main import get_command
 
 import pumpwatch.app.hub
 from pumpwatch.app import cli
 from pumpwatch.domain.messages import Poison
 from pumpwatch.domain.ports import CommitReceipt, InboxRow
 from pumpwatch.stores.inbox import MemoryInbox, SqliteInbox
+from pumpwatch.stores.ledger import SqlLedger
+from pumpwatch.web.app import create_app
+from pumpwatch.web.deps import WebDeps
 
 from . import proxy, receiver, rogue, station
 from .crash import Fuse, obey
@@ -52,8 +56,7 @@ def hub(folder: str, data_dir: str, arguments: list[str], environment: dict[str,
     os.environ.update(environment)
     if inbox == "write_behind":
         pumpwatch.app.hub.SqliteInbox = WriteBehindInbox  # type: ignore[misc]
-    sys.argv = ["pumpwatch", "serve", "--data-dir", data_dir, *arguments]
-    cli.main()
+    COMMAND.main(["serve", "--data-dir", data_dir, *arguments], prog_name="pumpwatch")
 
 
 ROLES: dict[str, Callable[..., None]] = {
@@ -63,5 +66,9 @@ ROLES: dict[str, Callable[..., None]] = {
     "proxy": proxy.run,
     "rogue": rogue.run,
 }
+COMMAND = get_command(cli.app)
+with TemporaryDirectory() as folder:  # what is imported late is imported by this
+    create_app(WebDeps(*[None] * 6))  # type: ignore[arg-type]
+    SqlLedger(f"sqlite:///{folder}/core.db").close()
 gc.freeze()
 """What is here already is never garbage: a child need not look at it, nor copy its pages."""

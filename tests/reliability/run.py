@@ -14,11 +14,14 @@ import sys
 import tempfile
 import time
 import traceback
+import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from threading import Lock
 from typing import Any
 
 from .checker import Verdict, check
@@ -29,10 +32,10 @@ from .report import Report, percentiles
 from .series_server import series_server_away
 from .town import IN_FLIGHT, Plan, Strike, Town, town
 
-KILLS_IN_A_RUN = 100
+KILLS_IN_A_RUN = 50
 QUICK = ("broker killed", "broker killed and emptied", "stations cut off", "hub cut off",
          "receiver answers 500", "poison", "repeats out of order", "edge clocks jump")  # fmt: skip
-"""Faults that are mixed among the kills, four a run."""
+"""Faults that are mixed among the kills, two a run."""
 
 
 @dataclass
@@ -108,49 +111,50 @@ class Proof:
         self.folder, self.report, self.seed = folder, report, seed
         self.nursery = Nursery(folder / "nursery.log")
         self.failures: list[str] = []
+        self._lock = Lock()
 
-    def kills(self, wanted: int) -> None:
+    def kills(self, wanted: int, towns: int) -> None:
         """So many kills, the labels in turn but in random order, with faults among them."""
         random, totals = Random(self.seed), Totals()
         turns = [LABELS[n % len(LABELS)].name for n in range(wanted)]
         random.shuffle(turns)
-        began = time.monotonic()
-        run = 0
-        while turns:
-            labels, turns = turns[:KILLS_IN_A_RUN], turns[KILLS_IN_A_RUN:]
-            steps: list[tuple[str, str]] = [("kill", label) for label in labels]
-            for name in random.sample(QUICK, 4):
-                steps.insert(random.randrange(len(steps) + 1), ("fault", name))
-            missed = self._run(f"kills-{run}", self.seed * 1_000 + run, steps, totals)
-            turns += missed
-            run += 1
-            self.report.put("kills", kill_figures(totals))
-            minutes = (time.monotonic() - began) / 60
-            say(f"{len(totals.strikes)} of {wanted} kills in {minutes:.1f} min, "
-                f"{totals.sums['acknowledged']} acknowledged, "
-                f"{sum(map(len, totals.broken.values()))} broken promises")  # fmt: skip
-            if run > 3 * wanted / KILLS_IN_A_RUN + 3:
-                break
+        began, run = time.monotonic(), 0
+        while turns and run <= 2 * wanted / KILLS_IN_A_RUN + towns:
+            parts = [turns[n : n + KILLS_IN_A_RUN] for n in range(0, len(turns), KILLS_IN_A_RUN)]
+            with ThreadPoolExecutor(towns) as pool:
+                runs = []
+                for labels in parts:
+                    steps: list[tuple[str, str]] = [("kill", label) for label in labels]
+                    for name in random.sample(QUICK, 2):
+                        steps.insert(random.randrange(len(steps) + 1), ("fault", name))
+                    runs.append(pool.submit(self._run, f"kills-{run}", steps, totals))
+                    run += 1
+                turns = []
+                for done in as_completed(runs):
+                    turns += done.result()
+                    with self._lock:
+                        self.report.put("kills", kill_figures(totals))
+                    say(f"{len(totals.strikes)} of {wanted} kills in "
+                        f"{(time.monotonic() - began) / 60:.1f} min, "
+                        f"{totals.sums['acknowledged']} acknowledged, "
+                        f"{sum(map(len, totals.broken.values()))} broken promises")  # fmt: skip
 
-    def _run(
-        self, name: str, seed: int, steps: Iterable[tuple[str, str]], totals: Totals
-    ) -> list[str]:
-        """One town with its kills and faults; the labels whose kill could not be counted."""
-        missed: list[str] = []
-        folder = self.folder / name
+    def _run(self, name: str, steps: list[tuple[str, str]], totals: Totals) -> list[str]:
+        """One town with its kills and faults; the labels whose kill did not come to be counted."""
+        left = [what for kind, what in steps if kind == "kill"]
 
         def work(made: Town) -> None:
             for kind, what in steps:
-                if kind == "kill":
-                    strike = made.strike(what)
-                    if strike.in_flight < IN_FLIGHT:
-                        missed.append(what)
-                    made.answer()
-                else:
+                if kind == "fault":
                     totals.faults[what].append(suffer(made, what))
+                    continue
+                if made.strike(what).in_flight >= IN_FLIGHT:
+                    left.remove(what)
+                made.answer()
 
-        self._town(name, Plan(), seed, work, totals, folder)
-        return missed
+        seed = zlib.crc32(f"{self.seed} {name}".encode())
+        self._town(name, Plan(), seed, work, totals, self.folder / name)
+        return left
 
     def _town(
         self, name: str, plan: Plan, seed: int, work: Callable[[Town], None], totals: Totals,
@@ -163,8 +167,10 @@ class Proof:
                     totals.settle_s.append(made.settle())
                     verdict = check(made)
                 finally:
-                    totals.strikes += made.strikes
-            totals.add(verdict)
+                    with self._lock:
+                        totals.strikes += made.strikes
+            with self._lock:
+                totals.add(verdict)
             if not verdict.broken:
                 shutil.rmtree(folder)
                 return
@@ -245,6 +251,7 @@ PARTS = ("kills", "faults", "disk", "series", "drill", "simulation", "fuzz")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1_000, help="kills of the first part")
+    parser.add_argument("--towns", type=int, default=2, help="towns that are struck side by side")
     parser.add_argument("--faults", type=int, default=3, help="trials of every other fault")
     parser.add_argument(
         "--away-s", type=float, default=150, help="the series server is away so long"
@@ -260,7 +267,7 @@ def main() -> int:
     proof = Proof(folder, report, options.seed)
     seed = str(options.seed)
     parts: dict[str, Callable[[], None]] = {
-        "kills": lambda: proof.kills(options.kills),
+        "kills": lambda: proof.kills(options.kills, options.towns),
         "faults": lambda: proof.faults(options.faults),
         "disk": lambda: proof.disk(options.faults),
         "series": lambda: proof.series(options.away_s),

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from threading import Lock
 from typing import Any
 
 from pumpwatch.app.datadir import DataDir
@@ -37,6 +38,8 @@ IN_FLIGHT = 50
 ONE_WAY_S = 0.4
 """Every line to a station has the delay of a radio modem."""
 PATIENCE_S = 60.0
+OPENING = Lock()
+"""Towns side by side share a process, and alembic's way to open a ledger is not for two threads."""
 SECRET = "whsec_" + base64.b64encode(b"reliability" * 3).decode()
 
 
@@ -313,7 +316,8 @@ class Town:
             ledger.close()
 
     def ledger(self) -> SqlLedger:
-        return SqlLedger(DataDir(self.data_dir).core_url)
+        with OPENING:
+            return SqlLedger(DataDir(self.data_dir).core_url)
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -321,7 +325,7 @@ class Town:
         """The data directory with its sites, as `pumpwatch sites import` would make it."""
         directory = DataDir(self.data_dir)
         directory.claim("live")
-        ledger = SqlLedger(directory.core_url)
+        ledger = self.ledger()
         for site in self.sites:
             about = Site(site, pumps=1, sample_s=SAMPLE_MS / 1000, stop_level_m=0.5,
                          start_level_m=1.1, well_depth_m=3.0)  # fmt: skip
