@@ -93,6 +93,7 @@ class Engine:
         lists, room, count = self._tables.lists(i), [[0] * 4 for _ in range(_RESPONSE_EDGES)], [0]
         k.locate(row, *lists[:2])
         k.respond(row, t, i, *lists, room, count)
+        row[k.BITS] = float(k.bits_of(row, t))
         self.state[:, i] = row
         return room[: count[0]]
 

@@ -14,6 +14,7 @@ from pumpwatch.simulator.chance import generator
 from pumpwatch.simulator.inflow import Catchment
 from pumpwatch.simulator.simulation import Injection, Simulation
 from pumpwatch.simulator.spec import PumpSpec, Sensors, StationSpec
+from pumpwatch.simulator.town import draw_station, linked
 from pumpwatch.simulator.weather import Climate
 
 DEMO_CLIMATE = Climate(max_event_mm=22.0)
@@ -53,11 +54,13 @@ class Fleet:
 
 
 def draw_fleet(seed: int, stations: int = 232, start_ms: int = 0) -> Fleet:
-    """A town's stations from realistic distributions; the first of them do not depend on how many.
+    """A town's stations (`town`); the first of them do not depend on how many.
 
-    Raises `InvalidInput` naming ``stations`` when so many cannot be made.
+    Weather is shared by the 29 stations of a district, and some flow into a neighbour. Raises
+    `InvalidInput` naming ``stations`` when so many cannot be made.
     """
-    return Fleet(seed, start_ms, tuple(demo_fleet(seed, stations)))
+    _check_size(stations)
+    return Fleet(seed, start_ms, tuple(linked([draw_station(seed, n) for n in range(stations)])))
 
 
 def demo_fleet(seed: int = 1, stations: int = 12) -> list[StationSpec]:
@@ -65,9 +68,13 @@ def demo_fleet(seed: int = 1, stations: int = 12) -> list[StationSpec]:
 
     About one in four has no current signal, one in twelve no rain gauge, one in six sends once a minute.
     """
+    _check_size(stations)
+    return [_station(seed, n) for n in range(stations)]
+
+
+def _check_size(stations: int) -> None:
     if not 1 <= stations <= 9999:
         raise InvalidInput("stations", f"{stations} cannot be made", "use 1 to 9999")
-    return [_station(seed, n) for n in range(stations)]
 
 
 def demo_ragging(simulation: Simulation, history_end_ms: int) -> Injection:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from pumpwatch.simulator.chance import DAY_S, generator, texture
+from pumpwatch.simulator.chance import DAY_S, generator
 from pumpwatch.simulator.weather import BIN_S, BINS_PER_DAY, Weather
 
 _WORKDAY = (
@@ -21,6 +21,17 @@ _WEEKEND = (
     0.72, 0.55, 0.44, 0.39, 0.38, 0.44, 0.62, 0.95, 1.28, 1.46, 1.42, 1.30,
     1.24, 1.14, 1.04, 1.00, 1.04, 1.16, 1.32, 1.40, 1.38, 1.28, 1.08, 0.84,
 )  # fmt: skip
+_SHOPS = (
+    0.05, 0.03, 0.02, 0.02, 0.03, 0.08, 0.25, 0.55, 0.85, 1.20, 1.55, 2.00,
+    2.35, 2.00, 1.55, 1.40, 1.50, 1.90, 2.30, 2.20, 1.60, 0.90, 0.40, 0.12,
+)  # fmt: skip
+_CLOSED = frozenset({
+    (1, 1), (1, 2), (1, 3), (2, 11), (2, 23), (4, 29), (5, 3), (5, 4), (5, 5), (8, 11),
+    (8, 13), (8, 14), (8, 15), (11, 3), (11, 23), (12, 29), (12, 30), (12, 31),
+})  # fmt: skip
+"""Public holidays of Japan that have a date of their own, and the days between which most firms close."""
+_STRAYS = ((60, 0.09), (600, 0.09), (3600, 0.06))
+"""Seconds between knots, and how far use strays within such times (a share)."""
 _MEMORY_DAYS = 4
 """Rain older than this has left the catchment."""
 
@@ -29,8 +40,9 @@ _MEMORY_DAYS = 4
 class Catchment:
     """The houses and the ground above one station.
 
-    ``sewage_m3s`` is the dry-weather mean of what people use, ``infiltration_m3s`` the ground
-    water that always comes. Rain on ``rain_area_m2`` of wrongly connected roofs and leaking
+    ``sewage_m3s`` is the dry-weather mean of what people use at home, ``shops_m3s`` that of shops and
+    restaurants, ``factory_m3s`` the flow while a factory's shifts run (from ``factory_from_h`` to
+    ``factory_to_h`` on working days), ``infiltration_m3s`` the ground water that always comes. Rain on ``rain_area_m2`` of wrongly connected roofs and leaking
     sewers comes too: ``fast_share`` of it through a quick cascade of reservoirs of ``fast_k_h``,
     the rest through a slow one of ``slow_k_h``.
     """
@@ -43,6 +55,10 @@ class Catchment:
     slow_k_h: float = 6.0
     shift_h: float = 0.0
     """How much later than most this neighbourhood lives."""
+    shops_m3s: float = 0.0
+    factory_m3s: float = 0.0
+    factory_from_h: float = 8.0
+    factory_to_h: float = 17.0
 
 
 def unit_hydrograph(reservoirs: int, k_h: float) -> NDArray[np.float64]:
@@ -73,24 +89,47 @@ class Inflow:
 
     def day_m3s(self, day: int, step_s: int) -> NDArray[np.float64]:
         """Mean inflow of every step of UTC day ``day``, (86400 / step_s,) m3/s."""
-        dry = self._catchment.sewage_m3s * self._people(day, step_s)
-        return np.asarray(dry + self._ground(day) + self._rain(day, step_s))
+        return np.asarray(self._people(day, step_s) + self._ground(day) + self._rain(day, step_s))
 
     def _people(self, day: int, step_s: int) -> NDArray[np.float64]:
+        """Homes, shops and factory by the hours and day types of the local calendar, (n,) m3/s."""
         begins = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)
         local = begins.astimezone(self._zone)
         offset = local.utcoffset() or timedelta()
         at_h = (np.arange(DAY_S // step_s) * step_s + offset.total_seconds()) / 3600
-        free = [((begins + offset).weekday() + ahead) % 7 >= 5 for ahead in (0, 1)]
-        hours = (at_h - self._catchment.shift_h) % 24
-        today = _by_hour(_WEEKEND if free[0] else _WORKDAY, hours)
-        tomorrow = _by_hour(_WEEKEND if free[1] else _WORKDAY, hours)
-        shape = np.where(at_h < 24, today, tomorrow)
-        moods = generator(self._seed, self._name, "mood", day).standard_normal(1)[0]
-        wander = 0.04 * moods
-        for knot_s, share in ((60, 0.09), (600, 0.09), (3600, 0.06)):
-            wander = wander + share * texture(knot_s, step_s, self._seed, self._name, day)
-        return np.asarray(shape * np.exp(wander))
+        later = at_h >= 24
+        free = [_is_free(begins + offset + timedelta(days=ahead)) for ahead in (0, 1)]
+        closed = np.where(later, free[1], free[0])
+        c = self._catchment
+        hours = (at_h - c.shift_h) % 24
+        homes = np.where(closed, _by_hour(_WEEKEND, hours), _by_hour(_WORKDAY, hours))
+        flow = c.sewage_m3s * homes * np.exp(self._wander(day, step_s))
+        if c.shops_m3s:
+            flow += c.shops_m3s * _by_hour(_SHOPS, at_h % 24) * np.where(closed, 1.25, 0.9)
+        if c.factory_m3s:
+            shift = (at_h % 24 >= c.factory_from_h) & (at_h % 24 < c.factory_to_h) & ~closed
+            flow += c.factory_m3s * shift
+        return np.asarray(flow)
+
+    def _wander(self, day: int, step_s: int) -> NDArray[np.float64]:
+        """How far the logarithm of use strays from the pattern: a mood of the day, and of shorter times.
+
+        Knots joined linearly, as `chance.texture`; a day's first knots end the day before.
+        """
+        today, tomorrow = (generator(self._seed, self._name, "use", d) for d in (day, day + 1))
+        first, following = today.standard_normal(4), tomorrow.standard_normal(4)
+        at_s = np.arange(DAY_S // step_s) * step_s
+        wander = np.full(len(at_s), 0.04 * first[3])
+        for n, (knot_s, share) in enumerate(_STRAYS):
+            knots = np.empty(DAY_S // knot_s + 1)
+            knots[0], knots[-1] = first[n], following[n]
+            knots[1:-1] = today.standard_normal(len(knots) - 2)
+            if knot_s == step_s:
+                joined = knots[:-1]
+            else:
+                joined = np.interp(at_s, np.arange(len(knots)) * knot_s, knots)
+            wander += share * math.sqrt(1.5) * joined
+        return wander
 
     def _ground(self, day: int) -> float:
         """Ground water stands highest after the rains of early summer."""
@@ -111,3 +150,7 @@ class Inflow:
 
 def _by_hour(pattern: tuple[float, ...], hours: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.interp(hours, np.arange(25), [*pattern, pattern[0]])
+
+
+def _is_free(day: datetime) -> bool:
+    return day.weekday() >= 5 or (day.month, day.day) in _CLOSED

@@ -61,8 +61,10 @@ SNORE_SHARE = 0.8
     POWER, PHASES, AUTO, FIXED_DUTY, FLOAT_STUCK, HANG_M, SPREAD, NOMINAL,
     # what the panel remembers
     WANT, DUTY, FLOAT, BACKUP_UNTIL, LAST_START, LAST_RUN, READY, HANG_NOW, NORMALS, UNIFORMS,
+    # the contacts as `bits_of` gives them, as good as they are until the next switch
+    BITS,
     N_STATION,
-) = range(79)
+) = range(80)
 # fmt: on
 
 # fmt: off
@@ -584,14 +586,15 @@ def run_block(
                 )  # fmt: skip
                 for p in range(int(s[PUMPS])):
                     amps[p, i, at] = current_now(s, p, end)
-                bits[i, at] = bits_of(s, end)
+                s[BITS] = float(bits_of(s, end))
             else:
                 s[V] = v
                 leaves(s, q_in * dt, out * dt, back * dt)
                 locate(s, gh[i], gv[i])
-                for p in range(int(s[PUMPS])):
-                    amps[p, i, at] = s[A0 + p] + s[A1 + p] * s[H]
-                bits[i, at] = bits_of(s, end)
+                if int(s[BITS]) & 15:
+                    for p in range(int(s[PUMPS])):
+                        amps[p, i, at] = s[A0 + p] + s[A1 + p] * s[H]
+            bits[i, at] = int(s[BITS])
             if linked:
                 route(s, dt)
             level[i, at] = s[H]

@@ -221,6 +221,7 @@ class Simulation:
         with self._lock:
             for engine, members in self._movers:
                 found[:, members] = engine.state[list(names)]
+                found[-1, members] += engine.state[k.ROUTED] * engine.step_ms / 1000
         return Balance(*found)
 
     def _index(self, site: str) -> int:

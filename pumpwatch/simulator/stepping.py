@@ -141,7 +141,6 @@ class _Numpy:
         pumps = len(record.amps)
         routed = np.zeros(n + 1)
         a0, a1 = s[k.A0 : k.A0 + pumps], s[k.A1 : k.A1 + pumps]
-        bits = self._bits(span.begin)
         drains = bool((s[k.DRAIN] > 0).any())
         per_minute = span.per_minute
         for step in range(span.steps):
@@ -171,8 +170,8 @@ class _Numpy:
             record.amps[:, :, at] = a0 + a1 * s[k.H]
             for i, row in zip(switching, kept, strict=True):
                 self._advance(row, i, float(q_in[i]), start)
+                row[k.BITS] = float(k.bits_of(row, end))
                 s[:, i] = row
-                bits[i] = k.bits_of(row, end)
                 for p in range(pumps):
                     record.amps[p, i, at] = k.current_now(row, p, end)
             if switching:
@@ -183,15 +182,11 @@ class _Numpy:
                 s[k.ROUTED] = arrives / span.dt
             record.level[:, at] = s[k.H]
             record.seen[:, at] = s[k.SEEN]
-            record.bits[:, at] = bits
+            record.bits[:, at] = s[k.BITS]
             if (span.lead + step + 1) % per_minute == 0:
                 record.minutes[0, :, minute] = s[k.IN]
                 record.minutes[1, :, minute] = s[k.SPILLED]
         return np.array(self.edges, np.int64).reshape(-1, 4)
-
-    def _bits(self, t: float) -> NDArray[np.uint16]:
-        rows = (self.state[:, i].tolist() for i in range(self.state.shape[1]))
-        return np.array([k.bits_of(row, t) for row in rows], np.uint16)
 
     def _leave(self, into: Floats, out: Floats, back: Floats | None) -> None:
         """`kernel.leaves` for all."""

@@ -56,6 +56,8 @@ def _make_spec() -> Callable[..., StationSpec]:
     def make(**changes: Any) -> StationSpec:
         catchment = changes.pop("catchment", Catchment(sewage_m3s=0.0018, infiltration_m3s=0.0003))
         own = {k: changes.pop(k) for k in list(changes) if k in OWN}
+        if "own_pumps" in changes:
+            own["pumps"] = changes.pop("own_pumps")
         return StationSpec(site=site_from_dict(SITE | changes), catchment=catchment, **own)
 
     return make
