@@ -264,8 +264,22 @@ class _Reader:
         for site in table.keep or []:
             if site not in specs:
                 raise _Problem(("fleet", "keep"), *_unknown("station", site, specs))
+        for district, sites in table.district.items():
+            for site in sites:
+                if site not in specs:
+                    path = ("fleet", "district", district)
+                    raise _Problem(path, *_unknown("station", site, specs))
+                specs[site] = replace(specs[site], district=district)
         kept = [s for site, s in specs.items() if table.keep is None or site in table.keep]
-        zoned = [replace(s, site=replace(s.site, timezone=self._zone.key)) for s in kept]
+        ids = {s.site.site for s in kept}
+        zoned = [
+            replace(
+                s,
+                site=replace(s.site, timezone=self._zone.key),
+                downstream=s.downstream if s.downstream in ids else None,
+            )
+            for s in kept
+        ]
         return Fleet(seed, self._start_ms, tuple(zoned))
 
     def _given(self, i: int, table: StationTable, base: StationSpec) -> StationSpec:
@@ -324,7 +338,8 @@ class _Reader:
         """(number of its table, event), one for each station it befalls."""
         for i, table in enumerate(self._table.event):
             path: KeyPath = ("event", i)
-            if kind_of(table.what) is None:
+            kind = kind_of(table.what)
+            if kind is None:
                 raise _Problem(
                     (*path, "what"), *_unknown("event", table.what, [*FAULTS, *HARMLESS])
                 )
@@ -335,6 +350,8 @@ class _Reader:
                 key: None if value is None else self._when(value, start, (*path, key))
                 for key, value in (("breakdown", table.breakdown), ("repair", table.repair))
             }
+            if later["repair"] is None and kind.lasts_h is not None:
+                later["repair"] = start + round(kind.lasts_h * HOUR_MS)
             for site in self._befallen(table, path):
                 event = Event(
                     site, table.what, table.target, start,
@@ -427,7 +444,7 @@ def _refuse_overlaps(written: Sequence[tuple[int, Event]]) -> None:
     )
     for (_, one), (i, other) in pairwise(ordered):
         same = (one.station, one.code, one.target) == (other.station, other.code, other.target)
-        end_ms = _end_ms(one)
+        end_ms = one.repair_ms
         if same and (end_ms is None or other.start_ms < end_ms):
             until = (
                 "it is not repaired before the end"
@@ -439,12 +456,6 @@ def _refuse_overlaps(written: Sequence[tuple[int, Event]]) -> None:
                 f"{one.code} is at work at {one.station} since {iso_utc(one.start_ms)} ({until})",
                 "repair the first before, or start the second later",
             )
-
-
-def _end_ms(event: Event) -> int | None:
-    if event.repair_ms is None and event.kind.lasts_h is not None:
-        return event.start_ms + round(event.kind.lasts_h * HOUR_MS)
-    return event.repair_ms
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> tuple[str, str]:

@@ -86,11 +86,12 @@ class MixTable(_Table):
 
 
 class FleetTable(_Table):
-    """How many stations to draw; ``keep`` leaves only some of them."""
+    """How many stations to draw; ``keep`` leaves only some of them, ``district`` says which share a sky."""
 
     draw: Annotated[int, Field(ge=0, le=9999)] = 0
     seed: Annotated[int, Field(ge=0)] | None = None
     keep: Stations | None = None
+    district: dict[str, Stations] = {}
     mix: MixTable = MixTable()
 
 

@@ -433,6 +433,54 @@ def test_unknown_names_are_named(tmp_path: Path) -> None:
     assert "xls" in refused(*simulate, "--format", "xls", code=2)
     assert "no moment" in refused(*simulate, "--start", "yesterday", code=2)
     assert "--out" in refused("simulate", code=2)
+    assert "--check" in refused("simulate", "typhoon", "--out", "s", "--check", code=2)
+    assert "says that itself" in refused("simulate", "typhoon", "--check", "--days", 3, code=2)
+    assert "did you mean 'typhoon'" in refused("simulate", "typhon", "--check")
+    assert "--list" in refused("simulate", "--check", code=2)
+
+
+def test_a_scenario_that_cannot_be_is_named_by_file_line_and_remedy(tmp_path: Path) -> None:
+    file = tmp_path / "storm.toml"
+    file.write_text(
+        'title = "x"\nseed = 1\n[span]\nstart = 2025-05-01\ndays = 2\n[fleet]\ndraw = 1\n'
+        '[[event]]\nwhat = "pump_raging"\nstation = "mh-01"\ntarget = "pump1"\nstart = "1d"\n'
+    )
+    line = refused("simulate", file, "--out", tmp_path / "out", code=2)
+    assert f"{file}:9: event[1].what" in line
+    assert "did you mean 'pump_ragging'?" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_shipped_scenarios_are_listed() -> None:
+    assert {"typhoon", "quiet-week"} <= {row["name"] for row in answer("simulate", "--list")}
+
+
+@pytest.mark.slow
+def test_a_small_benchmark_gives_the_same_figures_twice_and_can_be_scored_again(
+    tmp_path: Path,
+) -> None:
+    asked = ("benchmark", "--seed", 2, "--stations", 2, "--days", 24, "--rate", 20, "--workers", 1)
+    kept = tmp_path / "kept"
+    first, again = answer(*asked, "--keep", kept), answer(*asked)
+    assert first["scores"] == again["scores"]
+    assert first["events"] == again["events"]
+    alerts, risk = kept / "alerts.jsonl", kept / "risk.jsonl"
+    rescored = answer("score", kept / "sites", "--alerts", alerts, "--risk", risk)
+    assert rescored == {"scores": first["scores"], "risk": first["risk"]}
+    assert first["scores"]["site_months"] > 0
+    assert "--days" in refused("benchmark", "--days", 21, code=2)
+
+
+def test_scores_are_shown_as_tables(data_dir: Path) -> None:
+    folder = data_dir / "scoring"
+    shown = CliRunner().invoke(
+        app, ["score", str(folder), "--alerts", str(folder / "alerts.jsonl"),
+              "--risk", str(folder / "risk.jsonl")],
+    )  # fmt: skip
+    assert shown.exit_code == 0
+    assert "slow faults seen before breakdown, of 6" in shown.stdout
+    assert "check_valve_leak" in shown.stdout
+    assert "AUROC" in shown.stdout
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from pumpwatch.app import settings as hub
 from pumpwatch.app.cli import app
+from pumpwatch.simulator.scenario import read_scenario
 from pumpwatch_edge import settings as edge
 from pumpwatch_edge.cli import _parser as edge_parser
 
@@ -187,6 +188,8 @@ def test_a_written_settings_file_is_sound(page: Path, block: str, tmp_path: Path
         file.write_text(block.replace(str(secret), str(tmp_path / "password")), encoding="utf-8")
         (tmp_path / "password").write_text("secret")
         assert edge.load(file, {}, {}).site == "mh0001"
+    elif page.name == "simulator.md":
+        assert read_scenario(block, "page.toml").events
     else:
         hub.load_settings(file)
 
