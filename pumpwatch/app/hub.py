@@ -32,7 +32,7 @@ from pumpwatch.domain.clock import DAY_MS, Clock
 from pumpwatch.domain.errors import InvalidInput, StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.messages import Birth
-from pumpwatch.domain.ports import DoorOutcome, HubStatus, Notifier, TimeSeriesStore
+from pumpwatch.domain.ports import DoorOutcome, HubStatus, Notifier
 from pumpwatch.domain.sites import LogEntry, Site, SiteMode
 from pumpwatch.services.alerts import AlertService
 from pumpwatch.services.assess import AssessService
@@ -134,7 +134,9 @@ class Hub:
 
         self._no_room = ""
         """Why telemetry is left with the agents for now."""
-        self.door = Door(inbox, inspect, self._known_sites, lambda: not self._no_room)
+        self._told_to_wait: frozenset[SiteKey] = frozenset()
+        """Sites so loud that their telemetry is left with their agents."""
+        self.door = Door(inbox, inspect, self._known_sites, self._has_room)
         self.hold = Hold(inbox, _hold_limits(settings))
         self._changes_seen, _ = ledger.changed_since(0)
         self._known: frozenset[SiteKey] = frozenset(ledger.sites())
@@ -268,6 +270,10 @@ class Hub:
             for key, why in self.assess.failed.items()
         ]
         lines += [self._no_room, *self.hold.problems()]
+        lines += [
+            f"{key} sends many times the messages its readings need: see its agent"
+            for key in self.assess.storms
+        ]
         lines += [self.door.clock_problem, *self.door.rivals(self.clock.now_ms())]
         return [line for line in lines if line]
 
@@ -286,7 +292,7 @@ class Hub:
         if self.assess.step(now_ms):
             return 0
         if mono_s >= self._tick_at_s:
-            self.assess.tick(now_ms)
+            self.assess.tick(now_ms, self.client.listening_since_ms)
             self._tick_at_s = mono_s + TICK_S
         return REST_S
 
@@ -346,6 +352,9 @@ class Hub:
     def _alert_url(self, alert_id: str) -> str:
         base = self.settings.notify.base_url.rstrip("/")
         return f"{base}/alerts/{alert_id}" if base else ""
+
+    def _has_room(self, key: SiteKey) -> bool:
+        return not self._no_room and key not in self._told_to_wait
 
     def _known_sites(self) -> frozenset[SiteKey]:
         return self._known

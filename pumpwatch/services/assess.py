@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_right, insort
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import RLock
@@ -25,15 +26,23 @@ from pumpwatch.domain.messages import EdgeEvent, Message, Poison, Telemetry
 from pumpwatch.domain.ports import AlertBook, AlertChange, Checkpoint, Inbox, InboxRow, SiteBook
 from pumpwatch.domain.samples import Chunk, Edge
 from pumpwatch.domain.sites import LogEntry, Site, SiteMode
+from pumpwatch.services.joining import Joiner
 from pumpwatch.services.live import LiveFeed
 from pumpwatch.services.ordering import Resequencer, Sequenced
+from pumpwatch.services.pace import Pace
 
 log = structlog.get_logger()
 
 Decode = Callable[[str, bytes, int], Message | Poison]
 MakeAssessor = Callable[[SiteKey, Site, Sequence[LogEntry], bytes | None], SiteAssessor]
 
-BATCH_MESSAGES = 200
+BATCH_MESSAGES = 2_000
+LATE_MESSAGES = 200
+"""So many rows of sites that are brought up beside the others are read in one step."""
+FAIR_MESSAGES = 100
+FAIR_TIMES = 4
+"""A site with more than so many messages of a full batch, and so many times what the others have of it
+on average, is brought up beside them: nobody's alert waits behind its storm or backlog."""
 SAVE_MS = 5 * MINUTE_MS
 """A site's state is written down this often: it is some 60 kB, and a crash costs only that the
 messages since are judged again."""
@@ -64,6 +73,17 @@ def _edge_ms(edge: Edge) -> int:
 
 def _saved_ms(run: _Run) -> int:
     return run.saved_ms
+
+
+def _loud(rows: Sequence[InboxRow]) -> set[SiteKey]:
+    """The sites with far more of these rows than the others."""
+    counts = Counter(row.stamp.key for row in rows)
+    others = max(1, len(counts) - 1)
+    return {
+        key
+        for key, n in counts.items()
+        if len(counts) > 1 and n > max(FAIR_MESSAGES, FAIR_TIMES * (len(rows) - n) / others)
+    }
 
 
 def _of_cause(cause: str, alerts: Iterable[Alert]) -> Alert | None:
@@ -104,6 +124,11 @@ class _Run:
     dirty: bool = False
     saved_ms: int = 0
     """When its last checkpoint was written."""
+    pace: Pace = field(default_factory=Pace)
+    ready: list[Sequenced] = field(default_factory=list)
+    """Messages in order that are judged at the end of the step."""
+    joins: bool = True
+    """Whether messages may be judged as one; not after that failed."""
     failed: str = ""
     """Why this site is set aside until the hub starts again; its checkpoint stays where it was."""
     cycles: list[CycleRow] = field(default_factory=list)
@@ -141,7 +166,7 @@ class AssessService:
         self._late_position = 0
         self._caught_up = False
         self._changes_seen = 0
-        self._newest: dict[SiteKey, tuple[int, dict[str, float]]] = {}
+        self._newest: dict[SiteKey, Chunk] = {}
         self.last_assess_ms: int | None = None
         self.counters = {"held": 0, "findings": 0, "failed_sites": 0, "checkpoints_lost": 0}
         self._admit(now_ms)
@@ -151,12 +176,12 @@ class AssessService:
     def step(self, now_ms: int) -> int:
         """Judge the next batch of the inbox; what was found is committed before this returns."""
         rows = self._inbox.read(self._position, BATCH_MESSAGES)
-        for row in rows:
-            if row.stamp.key not in self._late:
-                self._take(row)
         self._caught_up = len(rows) < BATCH_MESSAGES
+        if not self._caught_up:
+            self._bring_up_beside(_loud(rows) & self._runs.keys(), self._position)
+        self._take_all([row for row in rows if row.stamp.key not in self._late], now_ms)
         reached = rows[-1].id if rows else self._position
-        read = len(rows) + self._catch_up(reached)
+        read = len(rows) + self._catch_up(reached, now_ms)
         self._show()
         self._commit_findings(now_ms)
         self._position = reached
@@ -164,21 +189,27 @@ class AssessService:
             self.last_assess_ms = now_ms
         return read
 
-    def tick(self, now_ms: int) -> None:
-        """Ask each live site that has gone quiet what its silence means."""
-        if not self._caught_up:
+    def tick(self, now_ms: int, listening_since_ms: int | None = 0) -> None:
+        """Ask each live site that has gone quiet what its silence means.
+
+        A site is quiet only while somebody listens: ``listening_since_ms`` says since when the hub
+        has heard the broker, None that it does not. What is silent then is the hub's own line.
+        """
+        if not self._caught_up or listening_since_ms is None:
             return
-        for key, run in self._runs.items():
+        for key, run in list(self._runs.items()):
             if key in self._late:
                 continue
             quiet_ms = QUIET_MS if run.power[1] else UNPOWERED_QUIET_MS
             live = run.site.mode is not SiteMode.RECORDING
             run.arrived_ms = min(run.arrived_ms, now_ms)  # the clock may have been set back
-            if live and not run.failed and now_ms - run.arrived_ms >= quiet_ms:
-                with self._minding(run):
-                    for late in run.order.give_up(now_ms):
-                        self._feed_assessor(run, late)
-                    self._absorb(run, run.assessor.tick(now_ms))
+            heard_ms = max(run.arrived_ms, min(listening_since_ms, now_ms))
+            if live and not run.failed and now_ms - heard_ms >= quiet_ms:
+                run.ready += run.order.give_up(now_ms)
+                self._judge(key, now_ms)
+                if not run.failed and self._runs[key] is run:
+                    with self._minding(run):
+                        self._absorb(run, run.assessor.tick(now_ms))
         self._commit_findings(now_ms)
 
     def checkpoint(self, now_ms: int) -> None:
@@ -216,6 +247,17 @@ class AssessService:
         return {key: run.failed for key, run in list(self._runs.items()) if run.failed}
 
     @property
+    def storms(self) -> list[SiteKey]:
+        """Sites that send far more messages than their readings need."""
+        return [key for key, run in list(self._runs.items()) if run.pace.is_storm]
+
+    @property
+    def late(self) -> tuple[set[SiteKey], int]:
+        """The sites that are brought up beside the others, and how many rows they are behind."""
+        late = self._late
+        return late, self._position - self._late_position if late else 0
+
+    @property
     def position(self) -> int:
         """Rows up to here have been read for every site."""
         return min(self._position, self._late_position) if self._late else self._position
@@ -243,7 +285,7 @@ class AssessService:
         self._commit([self._runs[key] for key in gone], now_ms)
         for key in gone:
             del self._runs[key]
-        self._late -= gone
+        self._late = self._late - gone
         for key in changed & self._runs.keys():
             entries = self._sites.log(key)
             with self._minding(self._runs[key]):
@@ -264,9 +306,14 @@ class AssessService:
         if not self._runs:
             self._position = lowest
         elif lowest < self._position:
-            self._late_position = min(self._late_position, lowest) if self._late else lowest
-            self._late |= new.keys()
+            self._bring_up_beside(new.keys(), lowest)
         self._runs |= new
+
+    def _bring_up_beside(self, keys: Set[SiteKey], position: int) -> None:
+        """Read these sites from ``position`` on, some rows a step, beside the others."""
+        if keys:
+            self._late_position = min(self._late_position, position) if self._late else position
+            self._late = self._late | keys
 
     def _renew(self, run: _Run, site: Site, entries: Sequence[LogEntry]) -> None:
         """Let the assessor know what people changed of its site."""
@@ -328,19 +375,24 @@ class AssessService:
         run.failed = f"{type(error).__name__}: {error}"
         self.counters["failed_sites"] += 1
 
-    def _catch_up(self, reached: int) -> int:
+    def _catch_up(self, reached: int, now_ms: int) -> int:
         """The next batch for the late sites, up to row ``reached``. Returns how many rows were read."""
         if not self._late:
             return 0
-        rows = self._inbox.read(self._late_position, BATCH_MESSAGES)
+        most = BATCH_MESSAGES if self._caught_up else LATE_MESSAGES
+        rows = self._inbox.read(self._late_position, most)
         rows = [row for row in rows if row.id <= reached]
-        for row in rows:
-            if row.stamp.key in self._late:
-                self._take(row)
         self._late_position = rows[-1].id if rows else reached
+        self._take_all([row for row in rows if row.stamp.key in self._late], now_ms)
         if self._late_position >= reached:
-            self._late.clear()
+            self._late = set()
         return len(rows)
+
+    def _take_all(self, rows: Sequence[InboxRow], now_ms: int) -> None:
+        for row in rows:
+            self._take(row)
+        for key in {row.stamp.key for row in rows}:
+            self._judge(key, now_ms)
 
     def _take(self, row: InboxRow) -> None:
         run = self._runs.get(row.stamp.key)
@@ -354,29 +406,72 @@ class AssessService:
         message = self._decode(row.topic, row.payload, row.received_ms)
         if not isinstance(message, Telemetry | EdgeEvent):
             return
-        with self._minding(run):
-            for ready in run.order.take(row.id, row.received_ms, message):
-                self._feed_assessor(run, ready)
+        run.ready += run.order.take(row.id, row.received_ms, message)
 
-    def _feed_assessor(self, run: _Run, message: Sequenced) -> None:
+    def _judge(self, key: SiteKey, now_ms: int) -> None:
+        """Judge the messages that are ready, many as one where that changes nothing.
+
+        When that fails, the site is judged anew from its checkpoint, message by message: so what it
+        found before the one that fails is told, and then it is set aside.
+        """
+        run = self._runs.get(key)
+        if run is None or run.failed or not run.ready:
+            return
         run.dirty = True
-        chunk = _EMPTY
+        ready, run.ready = run.ready, []
+        try:
+            for chunk, edges in self._feeds(run, ready):
+                self._absorb(run, run.assessor.feed(chunk, edges))
+        except Exception as error:
+            if not run.joins:
+                self._set_aside(run, error)
+                return
+            again = self._start(key, run.site, now_ms)
+            again.joins = False
+            self._runs[key] = again
+            self._bring_up_beside({key}, again.position)
+
+    def _feeds(
+        self, run: _Run, ready: Iterable[Sequenced]
+    ) -> Iterator[tuple[Chunk, Sequence[Edge]]]:
+        """What the assessor is to be fed with. An edge is given with the rows that came before it, as
+        if these were the newest, so the rows of a message with which edges fall due stand alone."""
+        joiner = Joiner()
+        for message in ready:
+            chunk = self._note(run, message)
+            n = bisect_right(run.edges, run.row_ms + AHEAD_MS, key=_edge_ms)
+            due, run.edges[:n] = run.edges[:n], []
+            if due or not run.joins:
+                for before in joiner.take():
+                    yield before, ()
+                if due or len(chunk):
+                    yield chunk, due
+            elif len(chunk):
+                for before in joiner.add(chunk):
+                    yield before, ()
+        for before in joiner.take():
+            yield before, ()
+
+    def _note(self, run: _Run, message: Sequenced) -> Chunk:
+        """Keep in mind what a message says beside its rows, which are returned."""
         if isinstance(message, EdgeEvent):
+            edge = message.edge
+            run.pace.take(edge.t_ms, run.site.sample_s)
             if message.known:
-                insort(run.edges, message.edge, key=_edge_ms)
-            if message.edge.signal == "power_ok":
-                run.power = max(run.power, (message.edge.t_ms, message.edge.value))
-        elif len(message.chunk):
-            chunk = message.chunk
-            run.row_ms = max(run.row_ms, int(chunk.t_ms.max()))
-        n = bisect_right(run.edges, run.row_ms + AHEAD_MS, key=_edge_ms)
-        due, run.edges[:n] = run.edges[:n], []
-        if due or len(chunk):
-            self._absorb(run, run.assessor.feed(chunk, due))
+                insort(run.edges, edge, key=_edge_ms)
+            if edge.signal == "power_ok":
+                run.power = max(run.power, (edge.t_ms, edge.value))
+            return _EMPTY
+        chunk = message.chunk
         if len(chunk):
-            t_ms, values = self._newest[message.stamp.key] = _last_row(chunk)
-            if "power_ok" in values:
-                run.power = max(run.power, (t_ms, values["power_ok"]))
+            newest_ms = int(chunk.t_ms.max())
+            run.pace.take(newest_ms, run.site.sample_s)
+            run.row_ms = max(run.row_ms, newest_ms)
+            self._newest[message.stamp.key] = chunk
+            if "power_ok" in chunk.signals and not np.isnan(chunk.signals["power_ok"][-1]):
+                told = int(chunk.t_ms[-1]), float(chunk.signals["power_ok"][-1])
+                run.power = max(run.power, told)
+        return chunk
 
     def _absorb(self, run: _Run, assessment: Assessment) -> None:
         if assessment.findings or assessment.cycles:
@@ -475,7 +570,8 @@ class AssessService:
 
     def _show(self) -> None:
         """Tell the pages the newest row of every site that got one in this step."""
-        for key, (t_ms, values) in self._newest.items():
+        for key, chunk in self._newest.items():
+            t_ms, values = _last_row(chunk)
             data = {"tenant": key.tenant, "site": key.site, "t_ms": t_ms, "values": values}
             self._feed.publish("sample", data)
         self._newest.clear()

@@ -88,8 +88,9 @@ class Door:
     Bytes that were damaged are set aside, but a watermark covers them only when the message has come
     damaged several times: mostly it is whole at its sender.
 
-    Where there is no ``room``, telemetry is neither kept nor covered by a watermark: its sender holds it,
-    sends no more than its window and tries again by and by. Events are taken to the last.
+    Where there is no ``room`` for a site, its telemetry is neither kept nor covered by a watermark:
+    its sender holds it, sends no more than its window and tries again by and by. Events are taken
+    to the last.
 
     Births (retained, hence delivered again at every connect) are handed on, not stored here. A
     watermark is given for every sender heard, also when only repeated messages came: a repetition
@@ -101,7 +102,7 @@ class Door:
         inbox: Inbox,
         inspect: Inspect,
         known_sites: Callable[[], Collection[SiteKey]],
-        room: Callable[[], bool] = lambda: True,
+        room: Callable[[SiteKey], bool] = lambda _: True,
     ) -> None:
         self._inbox, self._inspect, self._known_sites = inbox, inspect, known_sites
         self._room = room
@@ -202,14 +203,14 @@ class Door:
 
     def _read(self, batch: Sequence[Arrival]) -> _Batch:
         read = _Batch([], [], [], {}, Counter())
-        known, room = self._known_sites() if batch else (), self._room()
+        known = self._known_sites() if batch else ()
         for place, arrival in enumerate(batch):
             topic, payload, received_ms, _ = arrival
             found = self._inspect(topic, payload, received_ms)
             if isinstance(found, _SOUND):
                 found = found.stamp
             if isinstance(found, Stamp):
-                if not room and found.lane is Lane.TELEMETRY:
+                if found.lane is Lane.TELEMETRY and not self._room(found.key):
                     read.left += 1
                     continue
                 read.rows.append(InboxRow(found, topic, payload, received_ms))

@@ -116,7 +116,7 @@ class HubClient:
         self._publishing = threading.Lock()
         self._connection = 1
         self._accepted_at: float | None = None
-        self._subscribed = False
+        self._subscribed_ms: int | None = None
         self._takeover = TakeoverWatch()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -154,7 +154,12 @@ class HubClient:
     @property
     def subscribed(self) -> bool:
         """The broker has taken this connection's subscriptions, so nothing passes by."""
-        return self.connected and self._subscribed
+        return self.listening_since_ms is not None
+
+    @property
+    def listening_since_ms(self) -> int | None:
+        """Since when, on the clock that was handed in, nothing passes by; None while it does."""
+        return self._subscribed_ms if self.connected else None
 
     @property
     def connections(self) -> int:
@@ -252,7 +257,7 @@ class HubClient:
 
     def _end_connection(self) -> bool:
         """Whether the connection that ended had been a good one."""
-        accepted_at, self._accepted_at, self._subscribed = self._accepted_at, None, False
+        accepted_at, self._accepted_at, self._subscribed_ms = self._accepted_at, None, None
         self._connection += 1
         if accepted_at is None or self._stopping.is_set():
             return accepted_at is not None
@@ -320,7 +325,8 @@ class HubClient:
                 self._complain(
                     f"the broker does not let the hub read {topic} ({reason}): correct its rights"
                 )
-        self._subscribed = not any(reason.is_failure for reason in reasons)
+        refused = any(reason.is_failure for reason in reasons)
+        self._subscribed_ms = None if refused else self._clock.now_ms()
 
     def _on_messages(self, frames: list[Frame]) -> None:
         now_ms, connection = self._clock.now_ms(), self._connection << _MID_BITS

@@ -454,6 +454,7 @@ def test_no_alert_waits_for_a_site_that_is_approved_late(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(assess, "BATCH_MESSAGES", 2)
+    monkeypatch.setattr(assess, "LATE_MESSAGES", 2)
     late = SiteKey("default", "mh-late")
     service = world.start()
     for n in range(10):
@@ -479,6 +480,56 @@ def _unavailable(*_: object) -> None:
 # -- silence -------------------------------------------------------------------------------------
 
 
+def test_a_storm_of_one_site_costs_the_others_few_messages_of_wait(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifty messages of one site to each of another: what the other says is judged almost at once."""
+    monkeypatch.setattr(assess, "BATCH_MESSAGES", 200)
+    monkeypatch.setattr(assess, "LATE_MESSAGES", 20)
+    monkeypatch.setattr(assess, "FAIR_MESSAGES", 10)
+    sent = 0
+    for n in range(40):
+        for m in range(50):
+            world.send(A, 1, NOW + n * 10_000 + m)
+            sent += 1
+        world.send(B, 2.5 if n % 2 else 1.0, NOW + n * 10_000)
+    service = world.start()
+    waited = []
+    while len(world.levels(B)) < 40:
+        before, judged = len(world.levels(B)), len(world.levels(A))
+        service.step(NOW)
+        waited += [judged] * (len(world.levels(B)) - before)
+    assert max(waited) <= sent // 7, "of A's 2000 messages, so many were judged before B's last"
+    drain(service, NOW)
+    assert len(world.levels(A)) == sent
+    straight = [1.0, 2.5] * 20
+    assert world.levels(B) == straight
+
+
+def test_a_storm_is_named_and_a_backlog_however_long_is_none(world: World) -> None:
+    for n in range(1_000):
+        world.send(A, 1, NOW + n)
+        world.send(B, 1, NOW + n * 10_000)
+    service = world.start()
+    drain(service, NOW)
+    assert service.storms == [A]
+
+
+def test_a_site_that_fails_among_many_joined_messages_is_told_of_up_to_the_one_that_fails(
+    world: World,
+) -> None:
+    for level in (1, 2.5, 1, 1, 2.5, 9, 1):
+        world.send(A, level)
+        world.send(B, 1)
+    service = world.start()
+    drain(service, NOW)
+    assert list(service.failed) == [A]
+    steps = [steps for _, steps in world.alerts()]
+    assert [Step.OPENED, Step.RESOLVED] in steps
+    assert [Step.OPENED] in steps
+    assert len(world.levels(B)) == 7
+
+
 def test_silence_is_asked_about_only_when_quiet_and_caught_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -498,6 +549,20 @@ def test_silence_is_asked_about_only_when_quiet_and_caught_up(
     assert (len(world.made[A].ticks), len(world.made[B].ticks)) == (0, 1)
     service.tick(last + 10 * MINUTE_MS)
     assert len(world.made[A].ticks) == 1
+
+
+def test_no_site_is_silent_while_the_hub_itself_hears_nothing(world: World) -> None:
+    world.send(A, 1)
+    service = world.start()
+    drain(service, NOW)
+    arrived_ms, hour_ms = NOW, 60 * MINUTE_MS
+    service.tick(arrived_ms + hour_ms, None)
+    assert world.made[A].ticks == []
+    back_ms = arrived_ms + hour_ms
+    service.tick(back_ms + assess.QUIET_MS - 1, back_ms)
+    assert world.made[A].ticks == [], "its agent has yet to come back"
+    service.tick(back_ms + assess.QUIET_MS, back_ms)
+    assert world.made[A].ticks == [back_ms + assess.QUIET_MS]
 
 
 def test_what_waits_for_a_lost_message_is_judged_when_the_site_falls_silent(world: World) -> None:

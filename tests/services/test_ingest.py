@@ -70,7 +70,7 @@ def test_without_room_telemetry_is_left_with_its_sender_and_events_are_taken(
     inbox: FullInbox,
 ) -> None:
     room = False
-    door = Door(inbox, inspect, lambda: {KEY}, lambda: room)
+    door = Door(inbox, inspect, lambda: {KEY}, lambda key: room or key != KEY)
     outcome = door.take([arrival(1), arrival(1, lane="event")], NOW)
     assert len(outcome.tokens) == 2, "the broker's window must not fill with what is refused"
     assert outcome.watermarks == [Watermark(KEY, "e1", 0, 1)]
