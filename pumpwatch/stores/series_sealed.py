@@ -124,9 +124,11 @@ class SealedSeries:
         return _BEGINNING if self._hot.floor_ms is None else self._hot.floor_ms
 
     def _end(self, key: SiteKey) -> int:
-        if key not in self._ends:
-            self._ends[key] = self._sealed_end(key)
-        return self._ends[key]
+        end_ms = self._ends.get(key)
+        if end_ms is None:
+            with self._lock:  # or a sealing that goes on would be forgotten again
+                end_ms = self._ends.setdefault(key, self._sealed_end(key))
+        return end_ms
 
     def _sealed_end(self, key: SiteKey) -> int:
         for period in reversed(self._files.periods(key)):
