@@ -33,9 +33,11 @@ from .series_server import series_server_away
 from .town import IN_FLIGHT, Plan, Strike, Town, town
 
 KILLS_IN_A_RUN = 50
+HUB_SHARE = 0.36
+"""Of all kills; the hub has two thirds of the points, and takes longest to be heard again."""
 QUICK = ("broker killed", "broker killed and emptied", "stations cut off", "hub cut off",
          "receiver answers 500", "poison", "repeats out of order", "edge clocks jump")  # fmt: skip
-"""Faults that are mixed among the kills, two a run."""
+"""Faults that come between the kills, two a run."""
 
 
 @dataclass
@@ -101,6 +103,32 @@ def kill_figures(totals: Totals) -> dict[str, Any]:
     }
 
 
+def _turns(victim: str, n: int, random: Random) -> list[str]:
+    """``n`` labels of this victim, all equally often, in random order."""
+    names = [label.name for label in LABELS if label.victim == victim]
+    turns = [names[i % len(names)] for i in range(n)]
+    random.shuffle(turns)
+    return turns
+
+
+def _strike_all(made: Town, hub: list[str], edge: list[str]) -> None:
+    """Strike the hub and both processes of stations at the same time, each again and again."""
+
+    def strike(name: str, labels: list[str]) -> None:
+        for label in labels:
+            for _ in range(3):
+                if made.strike(label, name).in_flight >= IN_FLIGHT:
+                    break
+            if name == "hub":
+                made.answer()
+
+    groups = list(made.groups)
+    queues = {"hub": hub, **{g: edge[i :: len(groups)] for i, g in enumerate(groups)}}
+    with ThreadPoolExecutor(len(queues)) as pool:
+        for done in [pool.submit(strike, *item) for item in queues.items()]:
+            done.result()
+
+
 # -- the parts -------------------------------------------------------------------------------------
 
 
@@ -114,47 +142,45 @@ class Proof:
         self._lock = Lock()
 
     def kills(self, wanted: int, towns: int) -> None:
-        """So many kills, the labels in turn but in random order, with faults among them."""
-        random, totals = Random(self.seed), Totals()
-        turns = [LABELS[n % len(LABELS)].name for n in range(wanted)]
-        random.shuffle(turns)
-        began, run = time.monotonic(), 0
-        while turns and run <= 2 * wanted / KILLS_IN_A_RUN + towns:
-            parts = [turns[n : n + KILLS_IN_A_RUN] for n in range(0, len(turns), KILLS_IN_A_RUN)]
-            with ThreadPoolExecutor(towns) as pool:
-                runs = []
-                for labels in parts:
-                    steps: list[tuple[str, str]] = [("kill", label) for label in labels]
-                    for name in random.sample(QUICK, 2):
-                        steps.insert(random.randrange(len(steps) + 1), ("fault", name))
-                    runs.append(pool.submit(self._run, f"kills-{run}", steps, totals))
-                    run += 1
-                turns = []
-                for done in as_completed(runs):
-                    turns += done.result()
-                    with self._lock:
-                        self.report.put("kills", kill_figures(totals))
-                    say(f"{len(totals.strikes)} of {wanted} kills in "
-                        f"{(time.monotonic() - began) / 60:.1f} min, "
-                        f"{totals.sums['acknowledged']} acknowledged, "
-                        f"{sum(map(len, totals.broken.values()))} broken promises")  # fmt: skip
+        """So many kills, in several towns side by side, with faults between them."""
+        random, totals, began = Random(self.seed), Totals(), time.monotonic()
+        hub, edge = int(wanted * HUB_SHARE), wanted - int(wanted * HUB_SHARE)
+        turns = {"hub": _turns("hub", hub, random), "edge": _turns("edge", edge, random)}
+        n = -(-wanted // KILLS_IN_A_RUN)
+        with ThreadPoolExecutor(towns) as pool:
+            runs = [
+                pool.submit(
+                    self._run, f"kills-{run}", turns["hub"][run::n], turns["edge"][run::n],
+                    random.sample(QUICK, 2), totals,
+                )
+                for run in range(n)
+            ]  # fmt: skip
+            for done in as_completed(runs):
+                done.result()
+                with self._lock:
+                    self.report.put("kills", kill_figures(totals))
+                say(f"{len(totals.strikes)} of {wanted} kills in "
+                    f"{(time.monotonic() - began) / 60:.1f} min, "
+                    f"{totals.sums['acknowledged']} acknowledged, "
+                    f"{sum(map(len, totals.broken.values()))} broken promises")  # fmt: skip
 
-    def _run(self, name: str, steps: list[tuple[str, str]], totals: Totals) -> list[str]:
-        """One town with its kills and faults; the labels whose kill did not come to be counted."""
-        left = [what for kind, what in steps if kind == "kill"]
+    def _run(
+        self, name: str, hub: list[str], edge: list[str], faults: list[str], totals: Totals
+    ) -> None:
+        """One town; each of its processes is struck in its own rhythm, with a fault after each half."""
 
         def work(made: Town) -> None:
-            for kind, what in steps:
-                if kind == "fault":
-                    totals.faults[what].append(suffer(made, what))
-                    continue
-                if made.strike(what).in_flight >= IN_FLIGHT:
-                    left.remove(what)
-                made.answer()
+            half, rest = len(hub) // 2, len(edge) // 2
+            for labels, fault in zip(
+                [(hub[:half], edge[:rest]), (hub[half:], edge[rest:])], faults, strict=True
+            ):
+                _strike_all(made, *labels)
+                took_s = suffer(made, fault)
+                with self._lock:
+                    totals.faults[fault].append(took_s)
 
         seed = zlib.crc32(f"{self.seed} {name}".encode())
         self._town(name, Plan(), seed, work, totals, self.folder / name)
-        return left
 
     def _town(
         self, name: str, plan: Plan, seed: int, work: Callable[[Town], None], totals: Totals,
