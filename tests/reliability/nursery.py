@@ -107,6 +107,7 @@ def _become(order: dict[str, Any], roles: dict[str, Callable[..., None]], keep: 
     status = 1
     try:
         _die_with_parent()
+        os.setsid()  # a service of its own: no terminal's signals, its own share of the processor
         out = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         null = os.open(os.devnull, os.O_RDONLY)
         for number, fd in ((0, null), (1, out), (2, out)):
