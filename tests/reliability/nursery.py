@@ -63,7 +63,7 @@ class Nursery:
             pipe.write(json.dumps(order).encode() + b"\n")
             pipe.flush()
             with self._birth:
-                self._birth.wait_for(lambda: self._born or self._process.poll() is not None, 60)
+                self._birth.wait_for(lambda: self._born or self._process.poll() is not None, 300)
                 if not self._born:
                     raise RuntimeError(f"the nursery does not answer: see {self._log}")
                 return self._children[self._born.pop()]
