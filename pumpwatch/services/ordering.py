@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pumpwatch.domain.clock import MINUTE_MS
-from pumpwatch.domain.messages import EdgeEvent, Telemetry
+from pumpwatch.domain.messages import EdgeEvent, Lane, Telemetry
 
 HOLD_MS = 10 * MINUTE_MS
 HOLD_MESSAGES = 1_000
@@ -14,6 +14,7 @@ KEPT_LANES = 64
 that somebody makes names up, and must not make every later message dearer."""
 
 Sequenced = Telemetry | EdgeEvent
+_ROWS = f"/{Lane.TELEMETRY}"
 
 
 @dataclass
@@ -30,7 +31,8 @@ class Resequencer:
     that nothing below it will come (``low``), or until messages received `HOLD_MS` later (in any
     lane) or `HOLD_MESSAGES` held ones say that it will not. While messages come, only what is in
     the inbox decides, so a replay of the inbox gives the same order; only of a site that fell
-    silent does the clock decide (`give_up`). Repeated messages are left out.
+    silent does the clock decide (`give_up`). Repeated messages are left out. While a hole among the edges
+    of an outbox is known, its rows wait too.
     """
 
     def __init__(self, expected: dict[str, int] | None = None) -> None:
@@ -51,17 +53,18 @@ class Resequencer:
             ready = []
         if stamp.seq >= lane.expected:
             lane.held[stamp.seq] = (inbox_id, received_ms, message)
-        ready += self._release_in_order(lane)
+        ready += self._release(name, lane)
         return ready + self.give_up(received_ms)
 
     def give_up(self, now_ms: int) -> list[Sequenced]:
         """What has waited too long by ``now_ms``, in whichever lane: of an outbox that was replaced,
         or of a site that fell silent, nothing may ever come to say so."""
         ready = []
-        for lane in self._lanes.values():
+        for name, lane in sorted(self._lanes.items(), key=lambda item: item[0].endswith(_ROWS)):
             while lane.held and self._given_up(lane, now_ms):
                 lane.expected = min(lane.held)
                 ready += self._release_in_order(lane)
+                ready += self._release(name, lane)
         return ready
 
     def expected(self) -> dict[str, int]:
@@ -79,6 +82,19 @@ class Resequencer:
         if len(self._lanes) >= KEPT_LANES:
             silent = (name for name, lane in self._lanes.items() if not lane.held)
             self._lanes.pop(next(silent, ""), None)
+
+    def _release(self, name: str, lane: _LaneOrder) -> list[Sequenced]:
+        """What may go on of a lane, and the rows that waited for a hole among the edges of their outbox:
+        an edge that comes after rows of a later time is old news, and might never be told."""
+        epoch, _, kind = name.rpartition("/")
+        if kind == Lane.TELEMETRY:
+            edges = self._lanes.get(f"{epoch}/{Lane.EVENT}")
+            return [] if edges is not None and edges.held else self._release_in_order(lane)
+        ready = self._release_in_order(lane)
+        rows = self._lanes.get(f"{epoch}/{Lane.TELEMETRY}")
+        if rows is not None and not lane.held:
+            ready += self._release_in_order(rows)
+        return ready
 
     @staticmethod
     def _release_up_to(lane: _LaneOrder, low: int) -> list[Sequenced]:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pumpwatch.domain.keys import SiteKey
-from pumpwatch.domain.messages import Lane, Stamp, Telemetry
-from pumpwatch.domain.samples import Chunk
+from pumpwatch.domain.messages import EdgeEvent, Lane, Stamp, Telemetry
+from pumpwatch.domain.samples import Chunk, Edge
 from pumpwatch.services.ordering import HOLD_MS, KEPT_LANES, Resequencer
 
 KEY = SiteKey("default", "mh0001")
@@ -37,6 +37,27 @@ def test_any_arrival_order_comes_out_in_sequence_and_once(repeats: list[int], se
 
 def test_without_low_the_first_message_seen_begins_the_lane() -> None:
     assert feed(Resequencer(), [7, 9, 8], low=None) == [7, 8, 9]
+
+
+def test_rows_wait_for_a_hole_among_the_edges() -> None:
+    order = Resequencer()
+
+    def take(number: int, lane: Lane, seq: int, at: int = 0) -> list[tuple[str, int]]:
+        stamp = Stamp(KEY, "e1", lane, seq, sent_ms=0, low=1)
+        sent: Telemetry | EdgeEvent = Telemetry(stamp, Chunk(np.array([seq]), {}))
+        if lane is Lane.EVENT:
+            sent = EdgeEvent(stamp, Edge(seq, "high_level", 1))
+        return [(str(m.stamp.lane), m.stamp.seq) for m in order.take(number, at, sent)]
+
+    assert take(1, Lane.EVENT, 1) == [("event", 1)]
+    assert take(2, Lane.TELEMETRY, 1) == [("telemetry", 1)]
+    assert take(3, Lane.EVENT, 3) == []
+    assert take(4, Lane.TELEMETRY, 2) == []
+    assert order.oldest_held_id() == 3
+    assert take(5, Lane.EVENT, 2) == [("event", 2), ("event", 3), ("telemetry", 2)]
+    assert take(6, Lane.EVENT, 5) == take(7, Lane.TELEMETRY, 3) == []
+    late = take(8, Lane.TELEMETRY, 4, HOLD_MS + 1)
+    assert late == [("event", 5), ("telemetry", 3), ("telemetry", 4)]
 
 
 def test_low_says_that_nothing_below_will_come() -> None:
