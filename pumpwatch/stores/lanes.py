@@ -5,6 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 
+KEPT_RANGES = 2_000
+"""Of one lane. A sender stops at some hundred unconfirmed messages; more holes than this are made
+by one that does not keep to it."""
+
 
 class LaneRecord:
     """The seqs that were seen, as disjoint ranges, and the watermark.
@@ -42,6 +46,8 @@ class LaneRecord:
         if self.watermark is None or (low is not None and base > self.watermark):
             self.watermark = base
         self._advance()
+        if len(self._firsts) > KEPT_RANGES:
+            self._forget_one()
         return new
 
     @property
@@ -74,6 +80,13 @@ class LaneRecord:
             lasts.insert(i + 1, last)
         self._changed[first] = last
         return True
+
+    def _forget_one(self) -> None:
+        """The lowest range above the watermark counts as never seen: its sender still holds it and
+        sends it again. If there is none, the oldest: should it come again, it is there twice."""
+        i = bisect_right(self._firsts, self.watermark or 0) % len(self._firsts)
+        self._changed[self._firsts.pop(i)] = None
+        del self._lasts[i]
 
     def _advance(self) -> None:
         assert self.watermark is not None
