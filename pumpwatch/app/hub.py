@@ -28,14 +28,15 @@ from pumpwatch.app.worker import Worker
 from pumpwatch.diagnosis.assessor import SiteAssessor
 from pumpwatch.diagnosis.forest import FitRequest, SiteModel
 from pumpwatch.diagnosis.settings import DiagnosisSettings
-from pumpwatch.domain.clock import DAY_MS, Clock
+from pumpwatch.domain.clock import DAY_MS, Clock, ScaledClock
 from pumpwatch.domain.errors import InvalidInput, StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.messages import Birth
-from pumpwatch.domain.ports import DoorOutcome, HubStatus, Notifier
+from pumpwatch.domain.ports import DoorOutcome, HubStatus, Notifier, StageAge
 from pumpwatch.domain.sites import LogEntry, Site, SiteMode
 from pumpwatch.services.alerts import AlertService
 from pumpwatch.services.assess import AssessService
+from pumpwatch.services.health import reasons, waiting_ms
 from pumpwatch.services.hold import Hold, HoldLimits
 from pumpwatch.services.ingest import Door
 from pumpwatch.services.live import LiveFeed
@@ -139,7 +140,10 @@ class Hub:
         self.door = Door(inbox, inspect, self._known_sites, self._has_room)
         self.hold = Hold(inbox, _hold_limits(settings))
         self._changes_seen, _ = ledger.changed_since(0)
-        self._known: frozenset[SiteKey] = frozenset(ledger.sites())
+        self._known: frozenset[SiteKey] = frozenset()
+        self._expects = False
+        """Whether any live station should be heard."""
+        self._list_sites()
         broker = settings.broker
         self.client = HubClient(
             broker_host or broker.host,
@@ -233,6 +237,7 @@ class Hub:
         """Health as ages, and one line for everything that is wrong now."""
         health = self.door.health()
         last = self.stores.inbox.last_id()
+        stages = self._stages(self.clock.now_ms())
         return HubStatus(
             now_ms=self.clock.now_ms(),
             started_ms=self._started_ms,
@@ -258,8 +263,31 @@ class Hub:
                 "models_fitted": self.trainer.counters.fitted,
                 "models_failed": self.trainer.counters.failed,
             },
-            problems=self._problems(),
+            problems=[*self._problems(), *reasons(stages)],
+            stages=stages,
         )
+
+    def _stages(self, now_ms: int) -> list[StageAge]:
+        bounds, door, inbox = self.settings.health, self.door.health(), self.stores.inbox
+        rate = self.clock.factor if isinstance(self.clock, ScaledClock) else 1.0
+
+        def age(stage: str, done_ms: int | None, waiting_ms: int, bound_s: float) -> StageAge:
+            return StageAge(stage, done_ms, max(0, waiting_ms), round(1000 * rate * bound_s))
+
+        heard_ms = max(door.last_message_ms or 0, self._started_ms)
+        in_hand_ms, failing_ms = self.ingest.waiting_since_ms, self.notify.failing_since_ms
+        assess_ms = waiting_ms(inbox, self.assess.position, now_ms)
+        series_ms = waiting_ms(inbox, self.recorder.position, now_ms)
+        return [
+            age("message", door.last_message_ms, now_ms - heard_ms if self._expects else 0,
+                60 * bounds.message_min),
+            age("commit", door.last_commit_ms, now_ms - in_hand_ms if in_hand_ms else 0,
+                bounds.commit_s),
+            age("assess", self.assess.last_assess_ms, assess_ms, 60 * bounds.assess_min),
+            age("series", self.recorder.last_write_ms, series_ms, 60 * bounds.series_min),
+            age("notification", self.notify.last_notification_ms,
+                now_ms - failing_ms if failing_ms else 0, 60 * bounds.notify_min),
+        ]  # fmt: skip
 
     def _problems(self) -> list[str]:
         lines = [self.client.problem, self.ingest.problem, self.recorder.last_error]
@@ -311,13 +339,19 @@ class Hub:
         ledger = self.stores.ledger
         newest, changed = ledger.changed_since(self._changes_seen)
         if changed:
-            self._known, self._changes_seen = frozenset(ledger.sites()), newest
+            self._list_sites()
+            self._changes_seen = newest
         for key in changed:
             self.feed.publish("site", key._asdict())
         if time.monotonic() >= self._prune_at_s:
             self._prune_at_s = time.monotonic() + PRUNE_S
             self._tidy_inbox()
         return TEND_S
+
+    def _list_sites(self) -> None:
+        sites = self.stores.ledger.sites()
+        self._known = frozenset(sites)
+        self._expects = any(site.mode is SiteMode.LIVE for site in sites.values())
 
     def _tidy_inbox(self) -> None:
         """Position first: what the recorder has passed over by then is among those that wait."""

@@ -12,9 +12,25 @@ from contextlib import AbstractContextManager, nullcontext
 import uvicorn
 from fastapi import FastAPI
 
+from pumpwatch.app.settings import WebSettings
 from pumpwatch.domain.errors import InvalidInput, PumpwatchError
 
 START_S = 20.0
+
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def names_of(web: WebSettings) -> tuple[str, ...]:
+    """The names by which the pages may be called. Raises `InvalidInput` when others than this machine
+    may come and none was given: a foreign page could then speak in a visitor's name."""
+    if web.host not in LOOPBACK and not web.hosts:
+        raise InvalidInput(
+            "web.hosts",
+            f"missing, and web.host is {web.host}",
+            "list the names people type, e.g. ['hub.town.example'], or listen on 127.0.0.1",
+        )
+    return ("127.0.0.1", "localhost", "[::1]", *web.hosts)
 
 
 def listen(host: str, port: int) -> socket.socket:

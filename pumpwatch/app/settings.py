@@ -59,6 +59,16 @@ class InboxSettings(_Section):
     reserve_mb: int = Field(512, ge=0, description="free disk below which agents keep it [MB]")
 
 
+class HealthSettings(_Section):
+    """How long work may wait before ``/readyz`` says that the hub is not well."""
+
+    message_min: float = Field(15, gt=0, description="nothing heard of any live station [min]")
+    commit_s: float = Field(60, gt=0, description="a message received and not on disk [s]")
+    assess_min: float = Field(5, gt=0, description="a message on disk and not judged [min]")
+    series_min: float = Field(15, gt=0, description="a message on disk and not recorded [min]")
+    notify_min: float = Field(10, gt=0, description="a channel that takes nothing [min]")
+
+
 class SeriesSettings(_Section):
     """Where samples are kept: in files of the data directory, or in a time-series server."""
 
@@ -208,6 +218,9 @@ class WebSettings(_Section):
     host: str = Field(
         "127.0.0.1", description="address to listen on; loopback until accounts exist"
     )
+    hosts: list[str] = Field(
+        [], description="names by which the pages are called; needed when host is not loopback"
+    )
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 takes a free one")
     language: Literal["ja", "en"] = Field(
         "ja", description="language where the visitor states none"
@@ -265,6 +278,7 @@ class Settings(BaseSettings):
     )
     broker: BrokerSettings = BrokerSettings()
     inbox: InboxSettings = InboxSettings()
+    health: HealthSettings = HealthSettings()
     series: SeriesSettings = SeriesSettings()
     retention: RetentionSettings = RetentionSettings()
     ledger: LedgerSettings = LedgerSettings()

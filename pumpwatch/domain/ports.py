@@ -416,6 +416,21 @@ class ModelShelf(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class StageAge:
+    """When a stage of the street last did its work (None: never since the start), how long the oldest
+    piece of work has waited for it (0: none waits), and how long it may."""
+
+    stage: str
+    done_ms: int | None
+    waiting_ms: int
+    bound_ms: int
+
+    @property
+    def is_late(self) -> bool:
+        return self.waiting_ms > self.bound_ms
+
+
+@dataclass(frozen=True, slots=True)
 class HubStatus:
     """Health as ages: when each thing last happened (None: never), and what was counted."""
 
@@ -433,6 +448,7 @@ class HubStatus:
     problems: Sequence[str] = ()
     last_upkeep_ms: int | None = None
     """When the last sample that was to be sealed, added up or forgotten had been."""
+    stages: Sequence[StageAge] = ()
 
 
 class StatusSource(Protocol):

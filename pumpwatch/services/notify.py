@@ -49,6 +49,7 @@ class NotifyMachine:
         self._notifiers = {notifier.name: notifier for notifier in notifiers}
         self._policy, self._tr, self._random, self._url = policy, tr, random, url
         self._failures: dict[str, int] = {}
+        self._failing_since_ms: dict[str, int] = {}
         self._resting_until_ms: dict[str, int] = {}
         self.counters = {"sent": 0, "failed": 0, "given_up": 0, "held": 0}
         self.last_notification_ms: int | None = None
@@ -60,6 +61,11 @@ class NotifyMachine:
         for row in due:
             self._serve(row, now_ms, tried_in_vain)
         return self._owed.next_due_ms()
+
+    @property
+    def failing_since_ms(self) -> int | None:
+        """Since when a channel has taken nothing that it was tried with; None if all work."""
+        return min(list(self._failing_since_ms.values()), default=None)
 
     def _serve(self, row: Owed, now_ms: int, tried_in_vain: set[str]) -> None:
         alert = self._alerts.alert(row.alert_id)
@@ -97,6 +103,7 @@ class NotifyMachine:
             return self._failed(row, transition, problem, now_ms)
         sys.audit("pumpwatch.reached", "notify.accepted")
         self._failures.pop(row.notifier, None)
+        self._failing_since_ms.pop(row.notifier, None)
         self._resting_until_ms.pop(row.notifier, None)
         self.last_notification_ms = now_ms
         self._settle(row, now_ms, OwedState.SENT, "")
@@ -110,6 +117,7 @@ class NotifyMachine:
             self._settle(row, now_ms, OwedState.GIVEN_UP, str(error))
             return True
         self.counters["failed"] += 1
+        self._failing_since_ms.setdefault(row.notifier, now_ms)
         # urgent ones that try a resting channel say nothing new about it: one outage, one rest
         rests = self._resting_until_ms.get(row.notifier, now_ms) > now_ms
         failures = self._failures[row.notifier] = self._failures.get(row.notifier, 0) + (not rests)

@@ -412,6 +412,12 @@ class IngestLoop:
     def alive(self) -> bool:
         return bool(self._thread and self._thread.is_alive())
 
+    @property
+    def waiting_since_ms(self) -> int | None:
+        """When the oldest message in hand arrived, which is not on disk yet; None if there is none."""
+        batch = self._batch
+        return batch[0].received_ms if batch else None
+
     def step(self, now_s: float) -> None:
         """One round at ``now_s`` on a monotonic clock."""
         self._hub.tend()

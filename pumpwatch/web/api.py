@@ -11,8 +11,9 @@ from pumpwatch.domain.alerts import Step
 from pumpwatch.domain.clock import DAY_MS, HOUR_MS
 from pumpwatch.domain.errors import InvalidInput, NotFound, PumpwatchError
 from pumpwatch.domain.keys import SiteKey
-from pumpwatch.domain.ports import DemoControls
+from pumpwatch.domain.ports import DemoControls, StageAge
 from pumpwatch.domain.signals import SIGNALS
+from pumpwatch.services.health import reasons
 from pumpwatch.web.approve import approve
 from pumpwatch.web.deps import WebDeps, actor_named, demo_of, deps_of, tell
 from pumpwatch.web.language import translator_of
@@ -228,9 +229,23 @@ def readyz(deps: Deps) -> Response:
             failed.append("series")
     except PumpwatchError:
         failed.append("ledger")
-    if deps.status is not None and not deps.status.status().broker_connected:
+    hub = deps.status.status() if deps.status is not None else None
+    stages = hub.stages if hub is not None else ()
+    if hub is not None and not hub.broker_connected:
         failed.append("broker")
-    return JSONResponse({"ready": not failed, "failed": failed}, 503 if failed else 200)
+    failed += [age.stage for age in stages if age.is_late]
+    answer = {"ready": not failed, "failed": failed, "reasons": reasons(stages)}
+    if hub is not None:
+        answer["ages"] = {age.stage: _age(age, hub.now_ms) for age in stages}
+    return JSONResponse(answer, 503 if failed else 200)
+
+
+def _age(age: StageAge, now_ms: int) -> dict[str, float | None]:
+    return {
+        "done_s": None if age.done_ms is None else max(0, now_ms - age.done_ms) / 1000,
+        "waiting_s": age.waiting_ms / 1000,
+        "bound_s": age.bound_ms / 1000,
+    }
 
 
 def _detail(request: Request, deps: WebDeps, alert_id: str) -> AlertDetail:

@@ -296,7 +296,8 @@ def test_a_wrong_setting_is_named_before_anything_begins(
     [
         (b"[broker]\ntls = true\nca_file = 'none.pem'", "broker.ca_file: none.pem"),
         (b"[broker]\ntls = true\nca_file = 'pumpwatch.toml'", "broker.ca_file: pumpwatch.toml"),
-        (b"[web]\nhost = 'no.such.host.invalid'", "web.host: no.such.host.invalid"),
+        (b"[web]\nhost = 'no.such.invalid'\nhosts = ['x']", "web.host: no.such.invalid"),
+        (b"[web]\nhost = '0.0.0.0'", "web.hosts: missing, and web.host is 0.0.0.0"),
         (b"[notify.webhook]\nurl = 'ftp://x'\nsecret = 'x'", "'ftp://x' is not https"),
     ],
 )

@@ -14,11 +14,11 @@ from pumpwatch.app.demo import Demo, DemoOptions, fresh
 from pumpwatch.app.hub import Hub
 from pumpwatch.app.settings import Settings
 from pumpwatch.domain.actors import SYSTEM
-from pumpwatch.domain.clock import WallClock
+from pumpwatch.domain.clock import MINUTE_MS, WallClock
 from pumpwatch.domain.errors import InvalidInput, PumpwatchError
 from pumpwatch.domain.keys import SiteKey
-from pumpwatch.domain.messages import Birth
-from pumpwatch.domain.ports import Checkpoint, CommitReceipt, DoorOutcome
+from pumpwatch.domain.messages import Birth, Lane, Stamp
+from pumpwatch.domain.ports import Checkpoint, CommitReceipt, DoorOutcome, InboxRow
 from pumpwatch.domain.sites import Site
 
 KEY = SiteKey("default", "mh-01")
@@ -59,6 +59,33 @@ def test_a_broker_that_is_away_is_a_problem_with_a_remedy_and_everything_else_ru
     assert "start it or correct the address" in line
     assert not hub.status().broker_connected
     assert hub.caught_up()
+
+
+def test_work_that_waits_too_long_for_a_stage_is_a_problem_with_a_remedy(
+    make_hub: Callable[[], Hub],
+) -> None:
+    hub = make_hub()
+    old_ms = hub.clock.now_ms() - 20 * MINUTE_MS
+    stamp = Stamp(KEY, "e", Lane.TELEMETRY, 1, old_ms, low=1)
+    hub.stores.inbox.commit([InboxRow(stamp, "pumpwatch/v1/x", b"{}", old_ms)], [], old_ms)
+    late = {age.stage: age for age in hub.status().stages if age.is_late}
+    assert set(late) == {"assess", "series"}
+    assert late["assess"].waiting_ms >= 20 * MINUTE_MS
+    assert any("series: waits for" in line for line in hub.status().problems)
+    hub.assess.step(0)
+    hub.recorder.step(0)
+    assert not any(age.is_late for age in hub.status().stages)
+
+
+def test_what_is_unread_without_bound_leaves_telemetry_with_the_agents(
+    make_hub: Callable[[], Hub],
+) -> None:
+    hub = make_hub()
+    assert hub._has_room(KEY)
+    hub.stores.inbox.continue_after(hub.settings.inbox.backlog_messages + 1)
+    hub._tend()
+    assert not hub._has_room(KEY)
+    assert any("telemetry is left with the agents" in line for line in hub.status().problems)
 
 
 def test_every_counter_of_bad_input_is_there_from_the_start(make_hub: Callable[[], Hub]) -> None:

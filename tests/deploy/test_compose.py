@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -119,7 +120,8 @@ def test_every_setting_in_it_is_one_of_ours(name: str, monkeypatch: pytest.Monke
         found: Any = settings
         for part in variable.removeprefix("PUMPWATCH_").lower().split("__"):
             found = getattr(found, part)
-        assert value is None or str(found) == value, variable
+        said = json.dumps(found) if isinstance(found, list) else str(found)
+        assert value is None or said == value, variable
 
 
 def test_a_misspelt_setting_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ from pumpwatch.domain.errors import InvalidInput
 from pumpwatch.domain.faults import FAULT_GROUP
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.messages import Birth
-from pumpwatch.domain.ports import ActiveFault, AlertChange, HubStatus
+from pumpwatch.domain.ports import ActiveFault, AlertChange, HubStatus, StageAge
 from pumpwatch.domain.samples import Chunk
 from pumpwatch.domain.sites import LogEntry, LogKind, Site, SiteMode
 from pumpwatch.services.alerts import AlertService
@@ -93,6 +93,7 @@ class SampleStatus:
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
         self.connected = True
+        self.stages: list[StageAge] = []
 
     def status(self) -> HubStatus:
         now_ms = self._clock.now_ms()
@@ -107,6 +108,7 @@ class SampleStatus:
             last_notification_ms=now_ms - 2 * HOUR_MS,
             inbox_lag={"assess": 0, "series": 12},
             counters={"stored": 1_203_412, "duplicates": 12, "quarantine.json": 1},
+            stages=self.stages,
         )
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from pumpwatch.domain.clock import DAY_MS, HOUR_MS
 from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.ports import StageAge
 
 
 def test_the_fleet_is_ranked(client):
@@ -149,6 +150,21 @@ def test_ready_names_what_is_not(client, world):
     world.status.connected = False
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["failed"]) == (503, ["broker"])
+
+
+def test_ready_names_the_stage_that_keeps_its_work_waiting_and_the_page_marks_it(client, world):
+    world.status.stages = [
+        StageAge("assess", None, 10_000, 300_000), StageAge("series", 1, 901_000, 900_000),
+    ]  # fmt: skip
+    told = client.get("/readyz")
+    assert (told.status_code, told.json()["failed"]) == (503, ["series"])
+    assert told.json()["reasons"] == [
+        "series: waits for 901 s, may wait for 900 s: see whether the store of samples answers"
+    ]
+    assert told.json()["ages"]["assess"] == {"done_s": None, "waiting_s": 10.0, "bound_s": 300.0}
+    marked = client.get("/status").text.count("#i-alarm")
+    world.status.stages = []
+    assert client.get("/status").text.count("#i-alarm") == marked - 1
 
 
 def test_operation_ids_stay(client):

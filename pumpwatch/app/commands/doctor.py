@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+import httpx
 import typer
 
 from pumpwatch.app.commands.options import AsJson, ConfigFile, DataDirOption
@@ -20,8 +21,9 @@ from pumpwatch.app.datadir import DataDir
 from pumpwatch.app.ledger import home, ledger_url, open_ledger
 from pumpwatch.app.output import Exit, emit, plain_errors, table
 from pumpwatch.app.series import check_home, described, open_server
+from pumpwatch.app.server import names_of
 from pumpwatch.app.settings import Settings, load_settings
-from pumpwatch.domain.errors import PumpwatchError, StoreUnavailable
+from pumpwatch.domain.errors import InvalidInput, PumpwatchError, StoreUnavailable
 from pumpwatch.stores.database import Database
 
 WAL_RESET_FIXED = (3, 51, 3)
@@ -76,6 +78,7 @@ def examine(settings: Settings, now_s: Callable[[], float] = time.time) -> Itera
     yield from _series(settings)
     yield _broker(settings)
     yield _web(settings)
+    yield _hub(settings)
 
 
 def _clock(now_s: float) -> Check:
@@ -188,10 +191,29 @@ def _broker(settings: Settings) -> Check:
         )
 
 
+def _hub(settings: Settings) -> Check:
+    """What the running hub says of itself: how long work has waited for each stage."""
+    address = f"http://127.0.0.1:{settings.web.port}/readyz"
+    try:
+        told = httpx.get(address, timeout=5).json()
+        late, ages = list(told["failed"]), dict(told.get("ages", {}))
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return Check("hub", Verdict.OK, f"none answers at {address}; start it with pumpwatch serve")
+    if late:
+        remedy = "; ".join(told.get("reasons", ())) or "see the status page"
+        return Check("hub", Verdict.FAILED, f"not well: {', '.join(late)}", remedy)
+    waiting = ", ".join(f"{stage} {age['waiting_s']:.0f} s" for stage, age in ages.items())
+    return Check("hub", Verdict.OK, f"runs; waiting for {waiting}")
+
+
 def _web(settings: Settings) -> Check:
     host = settings.web.host
     if host in ("127.0.0.1", "::1", "localhost"):
         return Check("web", Verdict.OK, f"{host}:{settings.web.port}, this machine only")
+    try:
+        names_of(settings.web)
+    except InvalidInput as error:
+        return Check("web", Verdict.FAILED, error.problem, error.remedy)
     return Check(
         "web",
         Verdict.WARNING,

@@ -24,7 +24,7 @@ from pumpwatch.app.metrics import CONTENT_TYPE, HubCollector, exposition
 from pumpwatch.app.notifiers import make_notifiers
 from pumpwatch.app.output import OUT, Exit, emit, facts, plain_errors, table
 from pumpwatch.app.replay import Replay
-from pumpwatch.app.server import WebServer, listen, wait_for_stop
+from pumpwatch.app.server import WebServer, listen, names_of, wait_for_stop
 from pumpwatch.app.settings import Settings, load_settings
 from pumpwatch.domain.alerts import iso_utc
 from pumpwatch.domain.clock import WallClock
@@ -138,6 +138,7 @@ def _run_demo(
     headless: bool,
     for_s: float | None,
 ) -> None:
+    names_of(settings.web)
     bound = listen(settings.web.host, settings.web.port)
     console = sys.stderr if headless else sys.stdout
     notifiers = make_notifiers(settings, console, simulated=True)
@@ -258,6 +259,7 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def _serve(settings: Settings, directory: DataDir) -> None:
+    names_of(settings.web)
     bound = listen(settings.web.host, settings.web.port)
     embedded = (
         EmbeddedBroker(directory.path, settings.broker.port) if settings.broker.embedded else None
@@ -284,7 +286,6 @@ def _serve(settings: Settings, directory: DataDir) -> None:
 
 def _web(hub: Hub, settings: Settings, controls: DemoControls | None) -> FastAPI:
     """The pages over a hub, with its metrics beside them."""
-    loopback = settings.web.host in ("127.0.0.1", "::1", "localhost")
     ledger = hub.stores.ledger
     app = create_app(
         WebDeps(
@@ -296,7 +297,7 @@ def _web(hub: Hub, settings: Settings, controls: DemoControls | None) -> FastAPI
             word=word,
             status=hub,
             demo=controls,
-            hosts=("127.0.0.1", "localhost", "[::1]") if loopback else (),
+            hosts=names_of(settings.web),
         )
     )
     collector = HubCollector(ledger, ledger, hub.stores.series, hub)
