@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from paho.mqtt import publish
 
 from pumpwatch.app.datadir import DataDir
 from pumpwatch.cycles.recording import read_recording
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.stores.series_sqlite import SqliteSeries
 from pumpwatch.transports.broker import EmbeddedBroker
+from pumpwatch_edge.message import Ack, Channel, Lane, encode_ack, topic
+from pumpwatch_edge.outbox import SqliteOutbox
 
 from .conftest import SITES, Start, ask, run_cli, served_at, until
 
@@ -24,6 +27,55 @@ def times(data_dir: Path, site: str) -> set[int]:
         return set(series.read_raw(SiteKey("default", site), 0, 2**60).t_ms.tolist())
     finally:
         series.close()
+
+
+def test_an_agent_that_was_away_deletes_nothing_on_the_word_of_a_hub_that_is_lost(
+    recorded_town: Path, tmp_path: Path, start: Start
+) -> None:
+    site, outbox, new = SITES[0], tmp_path / "edge.outbox", tmp_path / "new"
+    with EmbeddedBroker(tmp_path / "broker", programs=("mosquitto",)) as broker:
+        address = f"{broker.host}:{broker.port}"
+
+        def send(log: str):  # type: ignore[no-untyped-def]
+            return start(
+                "pumpwatch-edge", "run", "--broker", address, "--tenant", "default",
+                "--replay", recorded_town / site, "--speed", 0, "--exit-when-done",
+                "--outbox", outbox, log=log,
+            )  # fmt: skip
+
+        def serve(log: str):  # type: ignore[no-untyped-def]
+            hub = start(
+                "pumpwatch", "serve", "--data-dir", new, "--broker", address, "--port", 0, log=log
+            )
+            return hub, served_at(hub)
+
+        run_cli("sites", "import", recorded_town / site, "--recording", "--data-dir", new)
+        hub, url = serve("before")
+        until(lambda: ask(f"{url}/api/v1/status")["broker_connected"], "its session is there")
+        assert hub.stop() == 0, hub.words()
+
+        agent = send("first")
+        until(lambda: outbox.exists() and outbox.stat().st_size > 100_000, "it has kept something")
+        assert agent.stop() == 0, agent.words()
+        held = SqliteOutbox(outbox)
+        ack = Ack(held.epoch, held.last(Lane.TELEMETRY), held.last(Lane.EVENT))
+        held.close()
+        assert ack.telemetry > 0
+        publish.single(
+            topic("default", site, Channel.ACK), encode_ack(ack), qos=1, retain=True,
+            hostname=broker.host, port=broker.port,
+        )  # fmt: skip
+
+        agent = send("again")
+        until(lambda: "connected to the broker" in agent.words(), "it has read what was retained")
+        hub, url = serve("after")
+        assert agent.wait() == 0, agent.words()
+        until(
+            lambda: not any(ask(f"{url}/api/v1/status")["inbox_lag"].values()),
+            "the hub has recorded everything",
+        )
+        assert hub.stop() == 0, hub.words()
+    assert times(new, site) == set(read_recording(recorded_town / site).chunk.t_ms.tolist())
 
 
 def test_what_a_restored_hub_lacks_is_what_the_lost_one_confirmed_after_the_backup(
