@@ -269,7 +269,7 @@ class Hub:
 
     def _stages(self, now_ms: int) -> list[StageAge]:
         bounds, door, inbox = self.settings.health, self.door.health(), self.stores.inbox
-        rate = self.clock.factor if isinstance(self.clock, ScaledClock) else 1.0
+        rate = max(1.0, self.clock.factor) if isinstance(self.clock, ScaledClock) else 1.0
 
         def age(stage: str, done_ms: int | None, waiting_ms: int, bound_s: float) -> StageAge:
             return StageAge(stage, done_ms, max(0, waiting_ms), round(1000 * rate * bound_s))
