@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from pumpwatch.domain.ports import HubStatus
 from pumpwatch.domain.samples import Chunk
 from pumpwatch.domain.signals import MAX_PUMPS, SIGNALS
 from pumpwatch.domain.sites import Site
+from pumpwatch.simulator.catalogue import FAULTS, HARMLESS, FaultKind
+from pumpwatch.simulator.scenario import shipped
 from pumpwatch.stores.inbox import BLIND_ARRIVALS
 from pumpwatch.stores.memory import MemoryLedger, MemorySeries
 from pumpwatch.transports.wire import MAX_AHEAD_MS, MAX_PAYLOAD_BYTES, decode
@@ -137,6 +139,36 @@ def metrics() -> str:
     return rows(["metric", "labels", "meaning"], cells)
 
 
+def events(kinds: Mapping[str, FaultKind]) -> str:
+    """What a scenario's event may be."""
+    cells = [
+        [f"`{k.code}`", k.en, k.ja, "a pump" if k.on_pump else "the station", took(k),
+         "; ".join(f"`{n}` {p.default:g} {p.unit}".strip() + f" ({p.low:g} to {p.high:g}): {p.en}"
+                   for n, p in k.params.items()),
+         *([] if k.harmless else [", ".join(f"`{a}`" for a in k.alerts)])]
+        for k in kinds.values()
+    ]  # fmt: skip
+    header = ["event", "English", "日本語", "befalls", "takes", "parameters", "alert"]
+    return rows(header[: len(cells[0])], cells)
+
+
+def took(kind: FaultKind) -> str:
+    if kind.ramp_days:
+        return f"{kind.ramp_days:g} days to breakdown"
+    return "stays" if kind.lasts_h is None else f"{kind.lasts_h:g} h"
+
+
+def scenarios() -> str:
+    return rows(["scenario", "what happens"], [[f"`{n}`", title] for n, title in shipped().items()])
+
+
+def pictures() -> str:
+    return "\n\n".join(
+        f"**{k.en}** · {k.ja} (`{k.code}`)\n\n![{k.en}](images/simulator/{k.code}.svg)"
+        for k in FAULTS.values()
+    )
+
+
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "wire.md": {
         "channels": channels,
@@ -144,6 +176,12 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         **{str(channel): partial(members, channel) for channel in Channel},
     },
     "operations.md": {"metrics": metrics},
+    "simulator.md": {
+        "scenarios": scenarios,
+        "faults": partial(events, FAULTS),
+        "harmless": partial(events, HARMLESS),
+        "pictures": pictures,
+    },
 }
 
 
