@@ -140,7 +140,8 @@ class Checker:
         """Every episode that owes an alert has one; each alert is one of an episode.
 
         An edge may come so late that rows told the episode, or a newer one, before: then the alert
-        that is told begins later. The end of a flicker may be late: then it was told as if it lasted.
+        that is told begins later. The end of an episode may come late or after the hub gave up waiting:
+        then it was told as if it lasted, up to the next one.
         """
         key, counts = station.plant.key, self._town.time.counts
         found = {a.id: a for a in self._all_alerts() if a.key == key and a.cause in CAUSE.values()}
@@ -152,9 +153,16 @@ class Checker:
             if (cause, opened) in begun:
                 continue
             later = [at for name, at in begun if name == cause and opened < at < over + MERGED]
+            joined = any(
+                a.cause == cause
+                and a.opened_ms <= t
+                and (a.resolved_ms is None or a.resolved_ms > t)
+                for a in found.values()
+            )
             counts["alerts_begun_late"] += bool(later)
+            counts["alerts_joined"] += joined
             real.update((cause, at) for at in later)
-            if not later:
+            if not later and not joined:
                 counts["alerts_lost"] += 1
                 self._violate(f"{station.name}: no alert of {(signal, t, over)}")
         for alert in found.values():

@@ -55,6 +55,8 @@ class Report:
             "lost_bound": _bound(counts["acknowledged"]),
             "rows_compared": counts["rows"],
             "alerts_compared": counts["alerts_owed"],
+            "alerts_begun_late": counts["alerts_begun_late"],
+            "alerts_joined": counts["alerts_joined"],
             "alerts_lost": counts["alerts_lost"],
             "alerts_lost_bound": _bound(counts["alerts_owed"]),
             "notifications_owed": counts["owed"],
