@@ -103,16 +103,13 @@ class Instruments:
         self.has_current = site.has_current is not False
         self.has_rain = site.has_rain is not False
         self._seed = seed
-        self._day: tuple[int, Floats, Floats] | None = None
+        self._day: tuple[int, NDArray[np.float32], Floats] | None = None
         self._healthy = healthy(site.pumps)
-
-    def edge_name(self, kind: int) -> str | None:
-        """The signal of a kind of edge of the kernel; None for one the panel does not send."""
-        if kind < MAX_PUMPS:
-            return run_signal(kind + 1)
-        if kind == k.FLOAT_EDGE:
-            return "high_level"
-        return f"pump{kind - k.FAULT_EDGE + 1}_fault" if self.spec.contacts else None
+        self.edge_names = {n: run_signal(n + 1) for n in range(site.pumps)}
+        """The signal of each kind of edge of the kernel that the panel sends."""
+        self.edge_names[k.FLOAT_EDGE] = "high_level"
+        if spec.contacts:
+            self.edge_names |= {k.FAULT_EDGE + n: f"pump{n + 1}_fault" for n in range(site.pumps)}
 
     def signals(self) -> dict[str, dict[str, object]]:
         """The published signals with unit and range, as a birth message lists them."""
@@ -205,8 +202,8 @@ class Instruments:
         shifted = Rows(rows.t_ms + shift, rows.columns)
         return shifted.picked(np.repeat(np.arange(len(rows)), np.where(heard, times, 0)))
 
-    def _chance(self, t_ms: NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """Standard normal draws for level and current, (2, n), and the wandering zero [m], (n,).
+    def _chance(self, t_ms: NDArray[np.int64]) -> tuple[NDArray[np.float32], Floats]:
+        """Standard normal draws for level and, where it is sent, current, (1 or 2, n), and the wandering zero [m], (n,).
 
         The currents of all pumps share their draw: it is the supply that wanders.
         """
@@ -215,7 +212,7 @@ class Instruments:
         if self._day is None or self._day[0] != day:
             name, per_day = self.spec.site.site, DAY_MS // period
             rng = generator(self._seed, name, "instruments", day)
-            noise = rng.standard_normal((2, per_day), np.float32).astype(np.float64)
+            noise = rng.standard_normal((2 if self.has_current else 1, per_day), np.float32)
             wander = np.zeros(per_day)
             if self.spec.sensors.wander_m:
                 slow = texture(7200, 600, self._seed, f"{name} wander", day)
@@ -234,7 +231,11 @@ class Instruments:
         return np.asarray(drawn[(t_ms - day * DAY_MS) // self.spec.sample_ms - 1])
 
     def _level_mm(
-        self, seen_m: Floats, bits: NDArray[np.uint16], noise: Floats, said: _Said | None
+        self,
+        seen_m: Floats,
+        bits: NDArray[np.uint16],
+        noise: NDArray[np.float32],
+        said: _Said | None,
     ) -> NDArray[np.int32]:
         sensors = self.spec.sensors
         churns = (bits & 15) > 0
@@ -292,7 +293,7 @@ def _noise_of(c: Condition) -> float:
 
 
 def _centiamps(
-    amps: Floats, spread: Floats | float, on: NDArray[np.uint8], noise: Floats
+    amps: Floats, spread: Floats | float, on: NDArray[np.uint8], noise: NDArray[np.float32]
 ) -> NDArray[np.int32]:
     running = amps * np.maximum(1 + spread * noise, 0)
     idle = _IDLE_CURRENT_A * np.abs(noise)
@@ -314,8 +315,8 @@ class Outbox:
         if len(rows):
             self._rows.append(rows)
 
-    def put_edge(self, edge: Edge) -> None:
-        self._edges.append(edge)
+    def put_edges(self, edges: Sequence[Edge]) -> None:
+        self._edges.extend(edges)
 
     def next(self, up_to_ms: int, limit: int) -> list[source.Edge | source.Reading]:
         """Take up to ``limit`` of the oldest not later than ``up_to_ms``: edges before rows."""

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -204,8 +205,7 @@ class Simulation:
 
     def condition(self, site: str) -> Condition:
         """What events have made of a station by now."""
-        engine, row = self._place[self._index(site)]
-        return engine.conditions[row]
+        return self._condition(self._index(site))
 
     def signals(self, site: str) -> dict[str, dict[str, object]]:
         """What a station publishes: signal → unit and range."""
@@ -378,7 +378,7 @@ class Simulation:
             self._looks[i] = min((m for m in moments if m is not None), default=_NEVER_MS)
         if not conditions:
             return
-        before = {i: self._place[i][0].conditions[self._place[i][1]] for i in conditions}
+        before = {i: self._condition(i) for i in conditions}
         changed = {i: c for i, c in conditions.items() if c != before[i]}
         for engine, members in self._movers:
             turned = {row: changed[i] for row, i in enumerate(members) if i in changed}
@@ -387,8 +387,11 @@ class Simulation:
                 for row, condition in turned.items():
                     i = members[row]
                     pieces[i].append((self._now_ms, condition))
-                    if condition.power != before[i].power:
-                        self._edge(i, self._now_ms, "power_ok", condition.power)
+                    if condition.power != before[i].power and condition.telemetry:
+                        at_ms = self._now_ms + condition.clock_ms
+                        self._outboxes[i].put_edges(
+                            [Edge(at_ms, "power_ok", float(condition.power))]
+                        )
                 self._put_edges(edges, members)
 
     def _acting(self, injection: Injection) -> Acting:
@@ -412,17 +415,26 @@ class Simulation:
     # -- what is published ------------------------------------------------------------------
 
     def _put_edges(self, edges: NDArray[np.int64], members: Sequence[int]) -> None:
-        for t_ms, row, kind, value in edges.tolist():
-            i = members[row]
-            name = self._instruments[i].edge_name(kind)
-            if name is not None:
-                self._edge(i, t_ms, name, value)
+        """Hand edges (m, 4) of an engine, in time order for each station, to the stations' outboxes."""
+        if not len(edges):
+            return
+        ordered = edges[np.argsort(edges[:, k.EDGE_STATION], kind="stable")]
+        begins = np.flatnonzero(np.diff(ordered[:, k.EDGE_STATION], prepend=-1)).tolist()
+        for begin, end in pairwise([*begins, len(ordered)]):
+            i = members[int(ordered[begin, k.EDGE_STATION])]
+            condition = self._condition(i)
+            if not condition.telemetry:
+                continue
+            names = self._instruments[i].edge_names
+            t_ms = (ordered[begin:end, k.EDGE_MS] + condition.clock_ms).tolist()
+            kinds = ordered[begin:end, k.EDGE_KIND].tolist()
+            values = ordered[begin:end, k.EDGE_VALUE].astype(float).tolist()
+            said = zip(t_ms, map(names.get, kinds), values, strict=True)
+            self._outboxes[i].put_edges([Edge(t, name, v) for t, name, v in said if name])
 
-    def _edge(self, i: int, t_ms: int, signal: str, value: bool | float) -> None:
+    def _condition(self, i: int) -> Condition:
         engine, row = self._place[i]
-        condition = engine.conditions[row]
-        if condition.telemetry:
-            self._outboxes[i].put_edge(Edge(t_ms + condition.clock_ms, signal, float(value)))
+        return engine.conditions[row]
 
     def _publish(
         self,
