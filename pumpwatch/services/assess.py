@@ -103,6 +103,7 @@ class _State(msgspec.Struct):
     row_ms: int = 0
     edges: list[tuple[int, str, float]] = []
     power: tuple[int, float] = (0, 1.0)
+    missed: dict[str, list[int]] = {}
 
 
 @dataclass
@@ -124,6 +125,8 @@ class _Run:
     dirty: bool = False
     saved_ms: int = 0
     """When its last checkpoint was written."""
+    judged_ms: int | None = None
+    """When it was last judged."""
     pace: Pace = field(default_factory=Pace)
     ready: list[Sequenced] = field(default_factory=list)
     """Messages in order that are judged at the end of the step."""
@@ -211,6 +214,15 @@ class AssessService:
                     with self._minding(run):
                         self._absorb(run, run.assessor.tick(now_ms))
         self._commit_findings(now_ms)
+
+    def ages(self) -> dict[SiteKey, tuple[int, int, int | None]]:
+        """Site → event time of its newest judged row, when its last message was written to the inbox, and
+        when it was last judged [ms]; 0 and None before the first."""
+        return {
+            key: (run.row_ms, run.arrived_ms, run.judged_ms)
+            for key, run in list(self._runs.items())
+            if run.site.mode is not SiteMode.RECORDING
+        }
 
     def checkpoint(self, now_ms: int) -> None:
         """Write down the cycles of all sites, and how far those have come whose turn it is."""
@@ -346,7 +358,7 @@ class AssessService:
         return _Run(
             site,
             self._make_assessor(checkpoint.key, site, entries, state.assessor),
-            Resequencer(state.expected),
+            Resequencer(state.expected, state.missed),
             set(entries),
             checkpoint.position,
             now_ms,
@@ -417,7 +429,7 @@ class AssessService:
         run = self._runs.get(key)
         if run is None or run.failed or not run.ready:
             return
-        run.dirty = True
+        run.dirty, run.judged_ms = True, now_ms
         ready, run.ready = run.ready, []
         try:
             for chunk, edges in self._feeds(run, ready):
@@ -587,5 +599,12 @@ class AssessService:
         held = run.order.oldest_held_id()
         position = run.position if held is None else min(run.position, held - 1)
         edges = [(e.t_ms, e.signal, e.value) for e in run.edges]
-        state = _State(run.assessor.snapshot(), run.order.expected(), run.row_ms, edges, run.power)
+        state = _State(
+            run.assessor.snapshot(),
+            run.order.expected(),
+            run.row_ms,
+            edges,
+            run.power,
+            run.order.missed(),
+        )
         return Checkpoint(run.assessor.key, position, msgspec.msgpack.encode(state))

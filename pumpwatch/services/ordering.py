@@ -9,6 +9,8 @@ from pumpwatch.domain.messages import EdgeEvent, Lane, Telemetry
 
 HOLD_MS = 10 * MINUTE_MS
 HOLD_MESSAGES = 1_000
+KEPT_MISSED = 500
+"""Edges of an outbox that were given up and may yet come."""
 KEPT_LANES = 64
 """Of one site. An outbox has two, and a replaced one is never heard again: more than so many means
 that somebody makes names up, and must not make every later message dearer."""
@@ -22,6 +24,15 @@ class _LaneOrder:
     expected: int
     held: dict[int, tuple[int, int, Sequenced]] = field(default_factory=dict)
     """seq → (inbox id, received_ms, message)"""
+    missed: set[int] = field(default_factory=set)
+    """Edges that were given up. Only the hub has: their sender keeps them, and sends them again."""
+
+    def go_on_from(self, seq: int, *, keep: bool) -> None:
+        """Give up what lies before ``seq``; ``keep`` it in mind."""
+        if keep:
+            newly = range(max(self.expected, seq - KEPT_MISSED), seq)
+            self.missed = set(sorted(self.missed.union(newly))[-KEPT_MISSED:])
+        self.expected = seq
 
 
 class Resequencer:
@@ -31,12 +42,20 @@ class Resequencer:
     that nothing below it will come (``low``), or until messages received `HOLD_MS` later (in any
     lane) or `HOLD_MESSAGES` held ones say that it will not. While messages come, only what is in
     the inbox decides, so a replay of the inbox gives the same order; only of a site that fell
-    silent does the clock decide (`give_up`). Repeated messages are left out. While a hole among the edges
-    of an outbox is known, its rows wait too.
+    silent does the clock decide (`give_up`). Repeated messages are left out; an edge that was given up
+    and comes after all goes on at once, rows that come so late are history for the series alone. While a hole among the edges of an outbox is known, its rows wait too.
+
+    ``expected`` and ``missed`` are what an earlier run said of itself.
     """
 
-    def __init__(self, expected: dict[str, int] | None = None) -> None:
-        self._lanes = {name: _LaneOrder(seq) for name, seq in (expected or {}).items()}
+    def __init__(
+        self, expected: dict[str, int] | None = None, missed: dict[str, list[int]] | None = None
+    ) -> None:
+        late = missed or {}
+        self._lanes = {
+            name: _LaneOrder(seq, missed=set(late.get(name, ())))
+            for name, seq in (expected or {}).items()
+        }
 
     def take(self, inbox_id: int, received_ms: int, message: Sequenced) -> list[Sequenced]:
         """All messages that may go on now, in order."""
@@ -53,6 +72,9 @@ class Resequencer:
             ready = []
         if stamp.seq >= lane.expected:
             lane.held[stamp.seq] = (inbox_id, received_ms, message)
+        elif stamp.seq in lane.missed:
+            lane.missed.discard(stamp.seq)
+            ready.append(message)
         ready += self._release(name, lane)
         return ready + self.give_up(received_ms)
 
@@ -62,7 +84,7 @@ class Resequencer:
         ready = []
         for name, lane in sorted(self._lanes.items(), key=lambda item: item[0].endswith(_ROWS)):
             while lane.held and self._given_up(lane, now_ms):
-                lane.expected = min(lane.held)
+                lane.go_on_from(min(lane.held), keep=not name.endswith(_ROWS))
                 ready += self._release_in_order(lane)
                 ready += self._release(name, lane)
         return ready
@@ -70,6 +92,10 @@ class Resequencer:
     def expected(self) -> dict[str, int]:
         """What the next run must be told to go on from here."""
         return {name: lane.expected for name, lane in self._lanes.items()}
+
+    def missed(self) -> dict[str, list[int]]:
+        """The edges that were given up and have not come, of each lane that has any."""
+        return {name: sorted(lane.missed) for name, lane in self._lanes.items() if lane.missed}
 
     def oldest_held_id(self) -> int | None:
         """The lowest inbox id that is still held; a cursor may not pass it."""
@@ -100,6 +126,7 @@ class Resequencer:
     def _release_up_to(lane: _LaneOrder, low: int) -> list[Sequenced]:
         early = sorted(seq for seq in lane.held if seq < low)
         lane.expected = low
+        lane.missed = {seq for seq in lane.missed if seq >= low}
         return [lane.held.pop(seq)[2] for seq in early]
 
     @staticmethod

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.messages import EdgeEvent, Lane, Stamp, Telemetry
 from pumpwatch.domain.samples import Chunk, Edge
-from pumpwatch.services.ordering import HOLD_MS, KEPT_LANES, Resequencer
+from pumpwatch.services.ordering import HOLD_MS, KEPT_LANES, KEPT_MISSED, Resequencer
 
 KEY = SiteKey("default", "mh0001")
 
@@ -115,3 +115,34 @@ def test_outboxes_that_are_made_up_are_forgotten_and_cost_the_true_one_nothing()
         assert order.take(10 + n, 0, message(1, epoch=f"made-up-{n}")) != []
     assert len(order.expected()) == KEPT_LANES
     assert feed(order, [3]) == [3, 4]
+
+
+def test_an_edge_that_was_given_up_and_comes_after_all_is_not_lost() -> None:
+    order = Resequencer()
+
+    def take(order: Resequencer, seq: int, at: int = 0) -> list[int]:
+        stamp = Stamp(KEY, "e1", Lane.EVENT, seq, sent_ms=0, low=1)
+        return [
+            m.stamp.seq for m in order.take(seq, at, EdgeEvent(stamp, Edge(seq, "power_ok", 1)))
+        ]
+
+    assert take(order, 1) == [1]
+    assert take(order, 4) == []
+    assert [m.stamp.seq for m in order.give_up(HOLD_MS + 1)] == [4]
+    again = Resequencer(order.expected(), order.missed())
+    assert take(again, 3, HOLD_MS + 2) == [3]
+    assert take(again, 3, HOLD_MS + 3) == []
+    assert take(again, 2, HOLD_MS + 4) == [2]
+    assert again.missed() == {}
+    assert take(again, 5, HOLD_MS + 5) == [5]
+
+
+def test_edges_given_up_without_end_are_remembered_up_to_a_bound() -> None:
+    order = Resequencer()
+    for seq in range(1, 10 * KEPT_MISSED, 5):
+        stamp = Stamp(KEY, "e1", Lane.EVENT, seq, sent_ms=0, low=1)
+        order.take(seq, 0, EdgeEvent(stamp, Edge(seq, "power_ok", 1)))
+        order.give_up(HOLD_MS + 1)
+    [missed] = order.missed().values()
+    assert len(missed) == KEPT_MISSED
+    assert missed[-1] == seq - 1
