@@ -18,7 +18,7 @@ from pumpwatch.simulator.stepping import EDGE_ROOM, Floats, Record, Span, Tables
 # the functions of the kernel call each other by name: here the names are the compiled ones
 _COMPILED: dict[str, Any] = dict(vars(kernel)) | {"__name__": __name__}
 for _function in kernel.FUNCTIONS:
-    _COMPILED[_function.__name__] = numba.njit(cache=True, fastmath=False)(
+    _COMPILED[_function.__name__] = numba.njit(cache=True, fastmath=False, error_model="numpy")(
         FunctionType(_function.__code__, _COMPILED, _function.__name__)
     )
 

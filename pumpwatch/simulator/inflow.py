@@ -84,6 +84,8 @@ class Inflow:
         self._seed = seed
         fast = unit_hydrograph(3, catchment.fast_k_h)
         slow = unit_hydrograph(2, catchment.slow_k_h)
+        self._following: dict[int, tuple[np.random.Generator, NDArray[np.float64]]] = {}
+        """The chance of the day after the last one asked for, its first draws taken."""
         share = catchment.fast_share
         self._hydrograph = share * fast + (1 - share) * slow
 
@@ -111,13 +113,19 @@ class Inflow:
             flow += c.factory_m3s * shift
         return np.asarray(flow)
 
+    def _use(self, day: int) -> tuple[np.random.Generator, NDArray[np.float64]]:
+        """A day's chance, and the first draws from it: three knots and the mood."""
+        rng = generator(self._seed, self._name, "use", day)
+        return rng, rng.standard_normal(4)
+
     def _wander(self, day: int, step_s: int) -> NDArray[np.float64]:
         """How far the logarithm of use strays from the pattern: a mood of the day, and of shorter times.
 
         Knots joined linearly, as `chance.texture`; a day's first knots end the day before.
         """
-        today, tomorrow = (generator(self._seed, self._name, "use", d) for d in (day, day + 1))
-        first, following = today.standard_normal(4), tomorrow.standard_normal(4)
+        today, first = self._following.get(day) or self._use(day)
+        self._following = {day + 1: self._use(day + 1)}
+        following = self._following[day + 1][1]
         at_s = np.arange(DAY_S // step_s) * step_s
         wander = np.full(len(at_s), 0.04 * first[3])
         for n, (knot_s, share) in enumerate(_STRAYS):

@@ -166,26 +166,26 @@ class Simulation:
         self._looks: dict[int, int] = {}
         """When the events of a station (by number) are to be looked at next."""
         self._truths: deque[tuple[int, list[Floats]]] = deque()
-        self._place: dict[int, tuple[Engine, int]] = {}
-        self._engines = self._make_engines(step_s, compiled)
+        self._movers = self._make_engines(step_s, compiled)
+        self._place = {
+            i: (engine, row) for engine, members in self._movers for row, i in enumerate(members)
+        }
 
-    def _make_engines(self, step_s: int, compiled: bool | None) -> dict[int, list[int]]:
-        """Stations of one pace share an engine; step [ms] → their numbers."""
+    def _make_engines(self, step_s: int, compiled: bool | None) -> list[tuple[Engine, list[int]]]:
+        """Stations of one pace share an engine: each with the numbers of its stations."""
         way = stepper(compiled)
         groups: dict[int, list[int]] = {}
         for i, spec in enumerate(self.specs):
             groups.setdefault(min(step_s, spec.sample_ms // 1000), []).append(i)
-        self._movers = []
+        made = []
         for step, members in sorted(groups.items()):
             specs = [self.specs[i] for i in members]
             inflows = [
                 Inflow(s.site.site, s.catchment, s.site.timezone, self.weather[s.district], self.seed)
                 for s in specs
             ]  # fmt: skip
-            engine = Engine(specs, inflows, self.seed, step, self.start_ms, way)
-            self._movers.append((engine, members))
-            self._place |= {i: (engine, row) for row, i in enumerate(members)}
-        return groups
+            made.append((Engine(specs, inflows, self.seed, step, self.start_ms, way), members))
+        return made
 
     # -- what may be asked ------------------------------------------------------------------
 
