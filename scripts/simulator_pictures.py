@@ -283,14 +283,14 @@ POWER: Feature = ("share of the hour with mains power", hourly("power_ok", mean)
 GIVEAWAY: dict[str, Feature] = {
     "pump_wear": CAPACITY, "pump_ragging": CAPACITY, "pump_blocked": STARTS, "air_lock": HIGHEST,
     "start_failure": RUN, "motor_degradation": CURRENT, "pump_out_of_service": STARTS,
-    "pump_trip": STARTS, "insulation_drop": RUN, "contactor_fault": STARTS, "contactor_welded": LOWEST,
+    "pump_trip": STARTS, "insulation_drop": STARTS, "contactor_fault": STARTS, "contactor_welded": LOWEST,
     "seal_leak": ("share of the hour with the seal contact closed", hourly("pump1_seal", mean)),
     "check_valve_leak": BACKFLOW, "check_valve_open": BACKFLOW, "gate_closed": HIGHEST,
     "coupling_leak": CAPACITY, "discharge_blockage": CAPACITY, "rising_main_burst": CAPACITY,
     "sensor_drift": START, "span_drift": CAPACITY, "scale_error": CAPACITY,
     "slow_transmitter": RUN, "frozen_level": REACH, "sensor_failed": REACH,
     "float_hangup": START, "alternation_failure": STARTS, "stuck_on": STOP, "short_cycling": STARTS,
-    "left_in_manual": HIGHEST, "well_fouling": RUN, "infiltration_growth": INFLOW,
+    "left_in_manual": STARTS, "well_fouling": RUN, "infiltration_growth": INFLOW,
     "upstream_blockage": INFLOW, "inflow_change": INFLOW, "power_outage": POWER,
     "phase_loss": HIGHEST, "comms_gap": ROWS, "clock_error": ROWS, "panel_flooded": ROWS,
 }  # fmt: skip
