@@ -32,16 +32,16 @@ from pumpwatch.domain.clock import DAY_MS, Clock, ScaledClock
 from pumpwatch.domain.errors import InvalidInput, StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.messages import Birth
-from pumpwatch.domain.ports import DoorOutcome, HubStatus, Notifier, StageAge
+from pumpwatch.domain.ports import DoorOutcome, HubStatus, Notifier, SiteAge, StageAge
 from pumpwatch.domain.sites import LogEntry, Site, SiteMode
 from pumpwatch.services.alerts import AlertService
 from pumpwatch.services.assess import AssessService
-from pumpwatch.services.health import reasons, waiting_ms
+from pumpwatch.services.health import reasons, site_ages, unheard, waiting_ms
 from pumpwatch.services.hold import Hold, HoldLimits
 from pumpwatch.services.ingest import Door
 from pumpwatch.services.live import LiveFeed
 from pumpwatch.services.notify import NotifyMachine
-from pumpwatch.services.queries import Queries
+from pumpwatch.services.queries import QUIET_REAL_MS, Queries, quiet_limit_ms
 from pumpwatch.services.record import Recorder
 from pumpwatch.services.train import Trainer
 from pumpwatch.stores.inbox import SqliteInbox
@@ -142,6 +142,8 @@ class Hub:
         self._changes_seen, _ = ledger.changed_since(0)
         self._known: frozenset[SiteKey] = frozenset()
         self._expects = False
+        self._quiet_ms: dict[SiteKey, int] = {}
+        self._online = {key: birth.online for key, (_, birth) in ledger.births().items()}
         """Whether any live station should be heard."""
         self._list_sites()
         broker = settings.broker
@@ -237,7 +239,7 @@ class Hub:
         """Health as ages, and one line for everything that is wrong now."""
         health = self.door.health()
         last = self.stores.inbox.last_id()
-        stages = self._stages(self.clock.now_ms())
+        stages, sites = self._stages(self.clock.now_ms()), self._site_ages(self.clock.now_ms())
         return HubStatus(
             now_ms=self.clock.now_ms(),
             started_ms=self._started_ms,
@@ -263,9 +265,20 @@ class Hub:
                 "models_fitted": self.trainer.counters.fitted,
                 "models_failed": self.trainer.counters.failed,
             },
-            problems=[*self._problems(), *reasons(stages)],
+            problems=[*self._problems(), *reasons(stages), *unheard(sites)],
             stages=stages,
+            sites=sites,
         )
+
+    def _site_ages(self, now_ms: int) -> list[SiteAge]:
+        """While the hub hears no broker, nothing is said of stations: it is the hub's own line."""
+        since_ms = self.client.listening_since_ms
+        ages = {} if since_ms is None else self.assess.ages()
+        rate = max(1.0, self.clock.factor) if isinstance(self.clock, ScaledClock) else 1.0
+        road_ms = round(QUIET_REAL_MS * rate)
+        heard = {k: (row, max(at, since_ms or 0), judged) for k, (row, at, judged) in ages.items()}
+        quiet_ms = {key: max(limit_ms, road_ms) for key, limit_ms in self._quiet_ms.items()}
+        return site_ages(heard, self._online, quiet_ms, now_ms)
 
     def _stages(self, now_ms: int) -> list[StageAge]:
         bounds, door, inbox = self.settings.health, self.door.health(), self.stores.inbox
@@ -352,6 +365,7 @@ class Hub:
         sites = self.stores.ledger.sites()
         self._known = frozenset(sites)
         self._expects = any(site.mode is SiteMode.LIVE for site in sites.values())
+        self._quiet_ms = {key: quiet_limit_ms(site) for key, site in sites.items()}
 
     def _tidy_inbox(self) -> None:
         """Position first: what the recorder has passed over by then is among those that wait."""
@@ -415,6 +429,7 @@ class Hub:
             del self._held[key]
             if birth is not None:
                 ledger.put_birth(birth, now_ms)
+                self._online[key] = birth.online
                 del self._births[key]
 
     def _make_assessor(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -430,6 +431,31 @@ class StageAge:
         return self.waiting_ms > self.bound_ms
 
 
+class Contact(StrEnum):
+    """How a station is heard. All but ``HEARD`` are worth a look."""
+
+    HEARD = "heard"
+    MUTE = "mute"
+    """Connected but silent: its agent's session stands and no samples come."""
+    OFFLINE = "offline"
+    """The broker lost its agent, or never had it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteAge:
+    """One station's part of the street: when each thing last happened (None: not yet).
+
+    ``sample_ms`` is the time of its newest judged sample, ``received_ms`` when its last message was
+    written to the inbox (or the hub started, if that was later), ``assessed_ms`` when it was last judged.
+    """
+
+    key: SiteKey
+    contact: Contact
+    sample_ms: int | None
+    received_ms: int
+    assessed_ms: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class HubStatus:
     """Health as ages: when each thing last happened (None: never), and what was counted."""
@@ -449,6 +475,8 @@ class HubStatus:
     last_upkeep_ms: int | None = None
     """When the last sample that was to be sealed, added up or forgotten had been."""
     stages: Sequence[StageAge] = ()
+    sites: Sequence[SiteAge] = ()
+    """Every live station, the longest unheard first."""
 
 
 class StatusSource(Protocol):
@@ -510,7 +538,7 @@ class Notifier(Protocol):
 
 
 __all__ = [
-    "ActiveFault", "AlertBook", "AlertChange", "AuditBook", "AuditEntry", "Checkpoint", "CommitReceipt", "DemoControls", "DoorOutcome", "HeldSite", "HubStatus", "Inbox", "InboxRow", "IngestDoor",
-    "ModelShelf", "Notice", "Notifier", "OwedBook", "QuarantineRow", "SiteBook", "SiteMode", "StatusSource",
+    "ActiveFault", "AlertBook", "AlertChange", "AuditBook", "AuditEntry", "Checkpoint", "CommitReceipt", "Contact", "DemoControls", "DoorOutcome", "HeldSite", "HubStatus", "Inbox", "InboxRow", "IngestDoor",
+    "ModelShelf", "Notice", "Notifier", "OwedBook", "QuarantineRow", "SiteAge", "SiteBook", "SiteMode", "StatusSource",
     "StoredModel", "TimeSeriesStore", "WriteReceipt",
 ]  # fmt: skip

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pumpwatch.domain.clock import SECOND_MS
 from pumpwatch.domain.errors import StoreUnavailable
-from pumpwatch.domain.ports import Inbox, StageAge
+from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.ports import Contact, Inbox, SiteAge, StageAge
 
+NAMED = 10
+"""Stations that one line names at most."""
 _REMEDIES = {
     "message": "see whether agents, broker and network are up",
     "commit": "see whether the disk is full or slow",
@@ -24,6 +27,45 @@ def waiting_ms(inbox: Inbox, position: int, now_ms: int) -> int:
     except StoreUnavailable:
         return 0  # whoever reads for a living says so
     return max(0, now_ms - rows[0].received_ms) if rows else 0
+
+
+def site_ages(
+    ages: Mapping[SiteKey, tuple[int, int, int | None]],
+    online: Mapping[SiteKey, bool],
+    quiet_ms: Mapping[SiteKey, int],
+    now_ms: int,
+) -> list[SiteAge]:
+    """Every station's ages, first those that are not heard, the longest unheard first.
+
+    ``ages`` is `AssessService.ages`; ``online`` says whose agent has a session at the broker, ``quiet_ms``
+    how long each may send nothing.
+    """
+
+    def contact(key: SiteKey, received_ms: int) -> Contact:
+        if now_ms - received_ms <= quiet_ms[key]:
+            return Contact.HEARD
+        return Contact.MUTE if online.get(key) else Contact.OFFLINE
+
+    told = [
+        SiteAge(key, contact(key, received_ms), sample_ms or None, received_ms, assessed_ms)
+        for key, (sample_ms, received_ms, assessed_ms) in ages.items()
+        if key in quiet_ms
+    ]
+    return sorted(told, key=lambda s: (s.contact is Contact.HEARD, s.received_ms, s.key))
+
+
+def unheard(sites: Iterable[SiteAge]) -> list[str]:
+    """One line for each way in which stations are not heard: which, and what to look at."""
+    lines = []
+    for contact, what in (
+        (Contact.MUTE, "connected but silent: see the panel's wiring and the agent's source"),
+        (Contact.OFFLINE, "not connected: see power, line and agent"),
+    ):
+        names = [str(site.key) for site in sites if site.contact is contact]
+        if names:
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            lines.append(f"{', '.join(names[:NAMED])}{more}: {what}")
+    return lines
 
 
 def reasons(stages: Iterable[StageAge]) -> list[str]:

@@ -11,7 +11,7 @@ from pumpwatch.domain.alerts import Step
 from pumpwatch.domain.clock import DAY_MS, HOUR_MS
 from pumpwatch.domain.errors import InvalidInput, NotFound, PumpwatchError
 from pumpwatch.domain.keys import SiteKey
-from pumpwatch.domain.ports import DemoControls, StageAge
+from pumpwatch.domain.ports import Contact, DemoControls, HubStatus, StageAge
 from pumpwatch.domain.signals import SIGNALS
 from pumpwatch.services.health import reasons
 from pumpwatch.web.approve import approve
@@ -60,6 +60,7 @@ router = APIRouter(
     },
 )
 health = APIRouter()
+UNHEARD_TOLD = 100
 Deps = Annotated[WebDeps, Depends(deps_of)]
 Demo = Annotated[DemoControls, Depends(demo_of)]
 Start = Annotated[int | None, Query(description="First moment [ms]; default: one day before end.")]
@@ -237,12 +238,36 @@ def readyz(deps: Deps) -> Response:
     answer = {"ready": not failed, "failed": failed, "reasons": reasons(stages)}
     if hub is not None:
         answer["ages"] = {age.stage: _age(age, hub.now_ms) for age in stages}
+        answer["stations"] = _stations(hub)
     return JSONResponse(answer, 503 if failed else 200)
+
+
+def _stations(hub: HubStatus) -> dict[str, Any]:
+    """How many stations are heard, and the ages of those that are not: theirs is no fault of the hub."""
+    unheard = [site for site in hub.sites if site.contact is not Contact.HEARD]
+    return {
+        "heard": len(hub.sites) - len(unheard),
+        **{str(c): sum(s.contact is c for s in unheard) for c in (Contact.MUTE, Contact.OFFLINE)},
+        "unheard": [
+            {
+                "site": str(site.key),
+                "contact": site.contact,
+                "sample_s": _since(site.sample_ms, hub.now_ms),
+                "received_s": _since(site.received_ms, hub.now_ms),
+                "assessed_s": _since(site.assessed_ms, hub.now_ms),
+            }
+            for site in unheard[:UNHEARD_TOLD]
+        ],
+    }
+
+
+def _since(t_ms: int | None, now_ms: int) -> float | None:
+    return None if t_ms is None else max(0, now_ms - t_ms) / 1000
 
 
 def _age(age: StageAge, now_ms: int) -> dict[str, float | None]:
     return {
-        "done_s": None if age.done_ms is None else max(0, now_ms - age.done_ms) / 1000,
+        "done_s": _since(age.done_ms, now_ms),
         "waiting_s": age.waiting_ms / 1000,
         "bound_s": age.bound_ms / 1000,
     }

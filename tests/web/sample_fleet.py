@@ -32,7 +32,7 @@ from pumpwatch.domain.errors import InvalidInput
 from pumpwatch.domain.faults import FAULT_GROUP
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.messages import Birth
-from pumpwatch.domain.ports import ActiveFault, AlertChange, HubStatus, StageAge
+from pumpwatch.domain.ports import ActiveFault, AlertChange, HubStatus, SiteAge, StageAge
 from pumpwatch.domain.samples import Chunk
 from pumpwatch.domain.sites import LogEntry, LogKind, Site, SiteMode
 from pumpwatch.services.alerts import AlertService
@@ -94,6 +94,7 @@ class SampleStatus:
         self._clock = clock
         self.connected = True
         self.stages: list[StageAge] = []
+        self.sites: list[SiteAge] = []
 
     def status(self) -> HubStatus:
         now_ms = self._clock.now_ms()
@@ -109,6 +110,7 @@ class SampleStatus:
             inbox_lag={"assess": 0, "series": 12},
             counters={"stored": 1_203_412, "duplicates": 12, "quarantine.json": 1},
             stages=self.stages,
+            sites=self.sites,
         )
 
 

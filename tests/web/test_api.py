@@ -4,7 +4,7 @@ import pytest
 
 from pumpwatch.domain.clock import DAY_MS, HOUR_MS
 from pumpwatch.domain.keys import SiteKey
-from pumpwatch.domain.ports import StageAge
+from pumpwatch.domain.ports import Contact, SiteAge, StageAge
 
 
 def test_the_fleet_is_ranked(client):
@@ -165,6 +165,25 @@ def test_ready_names_the_stage_that_keeps_its_work_waiting_and_the_page_marks_it
     marked = client.get("/status").text.count("#i-alarm")
     world.status.stages = []
     assert client.get("/status").text.count("#i-alarm") == marked - 1
+
+
+def test_a_station_that_is_connected_but_silent_is_named_with_its_ages(client, world):
+    now_ms = world.clock.now_ms()
+    world.status.sites = [
+        SiteAge(world.keys[0], Contact.MUTE, now_ms - 900_000, now_ms - 890_000, now_ms - 889_000),
+        SiteAge(world.keys[1], Contact.HEARD, now_ms - 9_000, now_ms - 8_000, None),
+    ]
+    told = client.get("/readyz")
+    assert told.status_code == 200
+    stations = told.json()["stations"]
+    assert (stations["heard"], stations["mute"], stations["offline"]) == (1, 1, 0)
+    assert stations["unheard"] == [
+        {"site": str(world.keys[0]), "contact": "mute", "sample_s": 900.0, "received_s": 890.0,
+         "assessed_s": 889.0}
+    ]  # fmt: skip
+    page = client.get("/status?lang=en").text
+    assert "1 of 2 heard" in page
+    assert "connected but silent" in page
 
 
 def test_operation_ids_stay(client):

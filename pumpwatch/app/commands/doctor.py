@@ -202,6 +202,14 @@ def _hub(settings: Settings) -> Check:
     if late:
         remedy = "; ".join(told.get("reasons", ())) or "see the status page"
         return Check("hub", Verdict.FAILED, f"not well: {', '.join(late)}", remedy)
+    silent = [f"{s['site']} ({s['contact']})" for s in told.get("stations", {}).get("unheard", ())]
+    if silent:
+        return Check(
+            "hub",
+            Verdict.WARNING,
+            f"runs; not heard: {', '.join(silent)}",
+            "mute: see the panel's wiring and the agent's source; offline: see power, line and agent",
+        )
     waiting = ", ".join(f"{stage} {age['waiting_s']:.0f} s" for stage, age in ages.items())
     return Check("hub", Verdict.OK, f"runs; waiting for {waiting}")
 
