@@ -45,6 +45,8 @@ MAX_SEQ = 2**63 - 1
 _EPOCH = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_WORD = 64
 _MAX_TOPIC = 256
+_REMEMBERED = 16_384
+"""Topics and epochs that were looked at already: of a large town all, of made-up ones few megabytes."""
 _LANES = {Channel.TELEMETRY: Lane.TELEMETRY, Channel.EVENT: Lane.EVENT}
 _UP = {*_LANES, Channel.STATUS}
 
@@ -161,7 +163,7 @@ def _judge(
         return Poison(topic, payload, refused.reason, detail, key, stamp)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=_REMEMBERED)
 def _place(topic: str) -> tuple[SiteKey, Channel] | None:
     try:
         tenant, site, channel = parse_topic(topic)
@@ -307,7 +309,7 @@ def _stamp(key: SiteKey, lane: Lane, raw: _Record) -> Stamp:
     return Stamp(key, epoch, lane, seq, sent, boot, clock, low)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=_REMEMBERED)
 def _is_epoch(text: str) -> bool:
     return _EPOCH.fullmatch(text) is not None
 
