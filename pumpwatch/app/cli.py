@@ -11,8 +11,8 @@ from pumpwatch.app.commands import backup, config, judge, ledger, run, schema, s
 from pumpwatch.app.commands.benchmark import benchmark, score
 from pumpwatch.app.commands.doctor import doctor
 from pumpwatch.app.commands.export import export
-from pumpwatch.app.commands.study import study
 from pumpwatch.app.commands.simulate import simulate
+from pumpwatch.app.commands.study import study
 
 app = typer.Typer(
     no_args_is_help=True,

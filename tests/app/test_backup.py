@@ -245,7 +245,9 @@ def test_a_hub_that_goes_on_between_any_two_steps_leaves_the_archive_of_one_mome
         sent[0] += 10
         town.work()
         town.upkeep(sealed_up_to[0])
-        sealed_up_to[0] = min(sealed_up_to[0] + 3, 50)  # as ever, only what is older than the backup
+        sealed_up_to[0] = min(
+            sealed_up_to[0] + 3, 50
+        )  # as ever, only what is older than the backup
         if prunes:
             town.prune()
 
