@@ -14,7 +14,8 @@ from pumpwatch_edge.clock import wall_ms
 from .town import ONE_WAY_S, Town
 
 LASTS_S = 4.0
-DISK_MB = 96
+DISK_MB = 1_024
+"""Well above what a hub keeps free: below that it takes events only."""
 
 
 def broker_killed(town: Town) -> None:

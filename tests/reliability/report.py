@@ -74,7 +74,7 @@ def _versions() -> Figures:
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "mosquitto": _said("/usr/sbin/mosquitto", "-h"),
-        "victoria-metrics": _said("victoria-metrics", "--version"),
+        "victoria-metrics": _said("victoria-metrics", "-version"),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }
 
@@ -135,7 +135,7 @@ def _kills(f: Figures) -> list[str]:
         f"({per_1000:.1f} in 1,000). In the memory of a killed agent, not yet acknowledged: "
         f"{f['lost_unacknowledged']} of {f['made']}. Confirming again after a kill of the hub: median "
         f"{back['hub'].get('p50')} s, p99 {back['hub'].get('p99')} s; of an agent: {back['edge'].get('p50')} s, "
-        f"p99 {back['edge'].get('p99')} s (0.3 s of it are the line's delay).",
+        f"p99 {back['edge'].get('p99')} s (up to 1.6 s of it are the line's delay).",
         "",
         *table(["point", "kills", "at the very line", "fewest under way"], rows),
     ]  # fmt: skip
