@@ -111,7 +111,7 @@ def _turns(victim: str, n: int, random: Random) -> list[str]:
     return turns
 
 
-def _strike_all(made: Town, hub: list[str], edge: list[str]) -> None:
+def strike_all(made: Town, hub: list[str], edge: list[str]) -> None:
     """Strike the hub and both processes of stations at the same time, each again and again."""
 
     def strike(name: str, labels: list[str]) -> None:
@@ -174,7 +174,7 @@ class Proof:
             for labels, fault in zip(
                 [(hub[:half], edge[:rest]), (hub[half:], edge[rest:])], faults, strict=True
             ):
-                _strike_all(made, *labels)
+                strike_all(made, *labels)
                 took_s = suffer(made, fault)
                 with self._lock:
                     totals.faults[fault].append(took_s)

@@ -208,7 +208,7 @@ class TrimsOnPuback(Agent):
         for handle in handles:
             sent = self._unacked.get(handle)
             if sent is not None and sent.lane is not None:
-                self.outbox.trim(sent.lane, sent.seq)
+                self.counters["acked"] += self.outbox.trim(sent.lane, sent.seq)
         return super().puback(handles, now)
 
 
