@@ -82,6 +82,8 @@ class SiteAssessor:
         facts = self._present.feed(chunk, edges)
         self._found, due = list(facts), list(facts)
         self._follow_clock()
+        if len(chunk) and self._s.first_ms is None:
+            self._advance(int(chunk.t_ms.min()))
         cycles = self._cutter.feed(chunk, edges)
         flows = measure(cycles, self._site.area_m2)
         for cycle in see(cycles, flows):
