@@ -96,9 +96,9 @@ def write_recordings(
     with ThreadPoolExecutor(_WRITERS) as pool:
         waiting: list[Any] = []
         for part in parts:
-            done, waiting = waiting, [pool.submit(keep, *item) for item in part.stations.items()]
-            for job in done:
+            for job in waiting:  # a station's days are written one after the other
                 job.result()
+            waiting = [pool.submit(keep, *item) for item in part.stations.items()]
             truths = part.events
             if progress is not None:
                 progress((part.end_ms - begin_ms) / (end_ms - begin_ms))
