@@ -36,7 +36,7 @@ from pumpwatch.domain.ports import DoorOutcome, HubStatus, Notifier, SiteAge, St
 from pumpwatch.domain.sites import LogEntry, Site, SiteMode
 from pumpwatch.services.alerts import AlertService
 from pumpwatch.services.assess import AssessService
-from pumpwatch.services.health import reasons, site_ages, unheard, waiting_ms
+from pumpwatch.services.health import reasons, site_ages, waiting_ms
 from pumpwatch.services.hold import Hold, HoldLimits
 from pumpwatch.services.ingest import Door
 from pumpwatch.services.live import LiveFeed
@@ -265,7 +265,7 @@ class Hub:
                 "models_fitted": self.trainer.counters.fitted,
                 "models_failed": self.trainer.counters.failed,
             },
-            problems=[*self._problems(), *reasons(stages), *unheard(sites)],
+            problems=[*self._problems(), *reasons(stages)],
             stages=stages,
             sites=sites,
         )

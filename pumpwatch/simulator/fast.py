@@ -5,6 +5,7 @@ No fast maths and no fused multiply-add: what is compiled gives the same bits as
 
 from __future__ import annotations
 
+from functools import cache
 from types import FunctionType
 from typing import Any
 
@@ -15,12 +16,17 @@ from numpy.typing import NDArray
 from pumpwatch.simulator import kernel
 from pumpwatch.simulator.stepping import EDGE_ROOM, Floats, Record, Span, Tables
 
-# the functions of the kernel call each other by name: here the names are the compiled ones
-_COMPILED: dict[str, Any] = dict(vars(kernel)) | {"__name__": __name__}
-for _function in kernel.FUNCTIONS:
-    _COMPILED[_function.__name__] = numba.njit(cache=True, fastmath=False, error_model="numpy")(
-        FunctionType(_function.__code__, _COMPILED, _function.__name__)
-    )
+
+@cache
+def _compiled() -> dict[str, Any]:
+    """The functions of the kernel, compiled; they call each other by name, so here the names are the
+    compiled ones. Not at import: numba tries then whether it may write its cache."""
+    names: dict[str, Any] = dict(vars(kernel)) | {"__name__": __name__}
+    for function in kernel.FUNCTIONS:
+        names[function.__name__] = numba.njit(cache=True, fastmath=False, error_model="numpy")(
+            FunctionType(function.__code__, names, function.__name__)
+        )
+    return names
 
 
 def step_numba(
@@ -29,7 +35,7 @@ def step_numba(
     """`stepping.step_numpy`, compiled."""
     edges = np.empty((EDGE_ROOM, 4), np.int64)
     count = np.zeros(1, np.int64)
-    _COMPILED["run_block"](
+    _compiled()["run_block"](
         state, inflow, span.lead, span.per_minute, span.first, span.steps, span.begin, span.dt,
         tables.upstream, tables.linked, tables.heights, tables.volumes, tables.net, tables.flow,
         tables.normals, tables.uniforms, edges, count,

@@ -43,8 +43,8 @@ site, work = sys.argv[1:]
 for package in (pumpwatch, pumpwatch_edge):
     assert Path(package.__file__).is_relative_to(site), package.__file__
 SqlLedger(f"sqlite:///{work}/core.db").close()
-for name in pages._templates.list_templates():
-    pages._templates.get_template(name)
+for name in pages.TEMPLATES.list_templates():
+    pages.TEMPLATES.get_template(name)
 print(translator("ja").gettext("Go now"))
 """
 
