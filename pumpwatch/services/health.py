@@ -9,8 +9,6 @@ from pumpwatch.domain.errors import StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.ports import Contact, Inbox, SiteAge, StageAge
 
-NAMED = 10
-"""Stations that one line names at most."""
 _REMEDIES = {
     "message": "see whether agents, broker and network are up",
     "commit": "see whether the disk is full or slow",
@@ -52,20 +50,6 @@ def site_ages(
         if key in quiet_ms
     ]
     return sorted(told, key=lambda s: (s.contact is Contact.HEARD, s.received_ms, s.key))
-
-
-def unheard(sites: Iterable[SiteAge]) -> list[str]:
-    """One line for each way in which stations are not heard: which, and what to look at."""
-    lines = []
-    for contact, what in (
-        (Contact.MUTE, "connected but silent: see the panel's wiring and the agent's source"),
-        (Contact.OFFLINE, "not connected: see power, line and agent"),
-    ):
-        names = [str(site.key) for site in sites if site.contact is contact]
-        if names:
-            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-            lines.append(f"{', '.join(names[:NAMED])}{more}: {what}")
-    return lines
 
 
 def reasons(stages: Iterable[StageAge]) -> list[str]:
