@@ -16,8 +16,11 @@ from typing import Any
 import httpx
 import pytest
 
+from pumpwatch.app.datadir import DataDir
+from pumpwatch.app.series import own_series
 from pumpwatch.domain.alerts import ms_from_iso
 from pumpwatch.domain.clock import DAY_MS
+from pumpwatch.domain.keys import SiteKey
 from pumpwatch.simulator.fleet import Fleet, demo_fleet
 from pumpwatch.simulator.recorded import parse_fault, write_recordings
 from pumpwatch.simulator.scenario import Scenario
@@ -134,3 +137,12 @@ def run_cli(*arguments: object) -> Any:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def times(data_dir: Path, site: str) -> set[int]:
+    """Moments of which the series of this directory has a row, sealed or not."""
+    series = own_series(DataDir(data_dir))
+    try:
+        return set(series.read_raw(SiteKey("default", site), 0, 2**60).t_ms.tolist())
+    finally:
+        series.close()

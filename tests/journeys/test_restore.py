@@ -7,26 +7,14 @@ from pathlib import Path
 import pytest
 from paho.mqtt import publish
 
-from pumpwatch.app.datadir import DataDir
 from pumpwatch.cycles.recording import read_recording
-from pumpwatch.domain.keys import SiteKey
-from pumpwatch.stores.series_sqlite import SqliteSeries
 from pumpwatch.transports.broker import EmbeddedBroker
 from pumpwatch_edge.message import Ack, Channel, Lane, encode_ack, topic
 from pumpwatch_edge.outbox import SqliteOutbox
 
-from .conftest import SITES, Start, ask, run_cli, served_at, until
+from .conftest import SITES, Start, ask, run_cli, served_at, times, until
 
 pytestmark = [pytest.mark.broker, pytest.mark.journey, pytest.mark.slow]
-
-
-def times(data_dir: Path, site: str) -> set[int]:
-    """Moments of which the series of this directory has a row."""
-    series = SqliteSeries(DataDir(data_dir).series)
-    try:
-        return set(series.read_raw(SiteKey("default", site), 0, 2**60).t_ms.tolist())
-    finally:
-        series.close()
 
 
 def test_an_agent_that_was_away_deletes_nothing_on_the_word_of_a_hub_that_is_lost(
