@@ -113,6 +113,16 @@ class SiteAssessor:
         """Use ``model`` from ``effective_ms`` on. A restored assessor is given its models again."""
         self._strangeness.install(model, effective_ms)
 
+    @property
+    def settings(self) -> DiagnosisSettings:
+        return self._set
+
+    def retune(self, settings: DiagnosisSettings) -> None:
+        """Judge by ``settings`` from here on; what was learnt and added up so far stays."""
+        self._set = settings
+        self._strangeness.retune(settings)
+        self._judge = Judge(self.key, self._site, self._s, settings)
+
     def snapshot(self) -> bytes:
         """Everything remembered, small enough to keep with every checkpoint."""
         self._s.cutter = self._cutter.snapshot()
@@ -142,7 +152,7 @@ class SiteAssessor:
 
     def _take(self, c: Seen) -> None:
         s = self._s
-        if s.blind or visited(c) or self._work_logged(c):
+        if s.blind or visited(c) or self._work_logged(c) or self._excluded(c):
             s.turns.add(c, self._site.pumps)
             return
         wet = s.gate.add(c, s.site, self._gauge, self._set)
@@ -166,6 +176,10 @@ class SiteAssessor:
             e.kind in (LogKind.VISIT, LogKind.MANUAL_RUN) and 0 <= c.final_ms - e.t_ms < span_ms
             for e in self._log
         )
+
+    def _excluded(self, c: Seen) -> bool:
+        """Somebody decided that this time does not count."""
+        return any(a < c.final_ms and c.start_ms < b for a, b in self._set.excluded_ms)
 
     def _hour(self, t_ms: int) -> float:
         late = 12.0 if self._s.half % 2 else 0.0

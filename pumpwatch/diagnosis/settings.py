@@ -150,6 +150,10 @@ class DiagnosisSettings:
     alarm_capacity: float = 0.7
     """Capacity index below which work is urgent."""
 
+    # what does not count
+    excluded_ms: tuple[tuple[int, int], ...] = ()
+    """Spans [start, end) of epoch ms: a cycle that touches one is neither judged nor learnt from."""
+
 
 def effects(s: DiagnosisSettings) -> dict[str, float]:
     """Feature → the least deviation worth a visit, in the feature's own measure; 0 where sigmas decide."""

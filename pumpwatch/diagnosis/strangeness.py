@@ -75,6 +75,9 @@ class Strangeness:
         self._s.asked = self._s.installed = True
         self._s.rows, self._s.days = [], []
 
+    def retune(self, settings: DiagnosisSettings) -> None:
+        self._set = settings
+
     def learn(self, vectors: Sequence[tuple[float, ...]], day: int) -> None:
         """Keep a clean half-day's residuals (evenly thinned) until a model is asked for."""
         if not self._s.asked and vectors:
