@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,22 @@ FAULTS = (
 @pytest.fixture(scope="session")
 def recorded_town(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three stations, 28 days at 10 s, with faults that diagnosis finds."""
-    out = tmp_path_factory.mktemp("town")
+    return record(tmp_path_factory.mktemp("town"), 28, FAULTS)
+
+
+@pytest.fixture(scope="session")
+def recorded_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same stations for ten days in which nothing breaks."""
+    return record(tmp_path_factory.mktemp("days"), 10)
+
+
+def record(out: Path, days: int, faults: Sequence[str] = ()) -> Path:
     specs = tuple(s for s in demo_fleet(seed=1, stations=5) if s.site.site in SITES)
     start_ms = ms_from_iso("2026-09-01T00:00:00+09:00")
-    faults = tuple(parse_fault(text, start_ms) for text in FAULTS)
     fleet = Fleet(1, start_ms, specs)
-    town = Scenario("town", "", 1, start_ms, start_ms + 28 * DAY_MS, fleet, Sky(1), faults)
-    write_recordings(out, town, form="csv.gz")
+    span = (start_ms, start_ms + days * DAY_MS)
+    happenings = tuple(parse_fault(text, start_ms) for text in faults)
+    write_recordings(out, Scenario("town", "", 1, *span, fleet, Sky(1), happenings), form="csv.gz")
     return out
 
 
@@ -125,8 +135,14 @@ def served_at(process: Process) -> str:
     return str(until(said, "the hub says where it serves"))
 
 
+@cache
+def client() -> httpx.Client:
+    """One for all questions: to make one costs as much as twenty answers."""
+    return httpx.Client(timeout=10)
+
+
 def ask(url: str) -> Any:
-    return httpx.get(url, timeout=10).json()
+    return client().get(url).json()
 
 
 def run_cli(*arguments: object) -> Any:

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.journey, pytest.mark.slow]
 
 
 def test_an_agent_that_was_away_deletes_nothing_on_the_word_of_a_hub_that_is_lost(
-    recorded_town: Path, tmp_path: Path, start: Start
+    recorded_days: Path, tmp_path: Path, start: Start
 ) -> None:
     site, outbox, new = SITES[0], tmp_path / "edge.outbox", tmp_path / "new"
     with EmbeddedBroker(tmp_path / "broker", programs=("mosquitto",)) as broker:
@@ -27,7 +27,7 @@ def test_an_agent_that_was_away_deletes_nothing_on_the_word_of_a_hub_that_is_los
         def send(log: str):  # type: ignore[no-untyped-def]
             return start(
                 "pumpwatch-edge", "run", "--broker", address, "--tenant", "default",
-                "--replay", recorded_town / site, "--speed", 0, "--exit-when-done",
+                "--replay", recorded_days / site, "--speed", 0, "--exit-when-done",
                 "--outbox", outbox, log=log,
             )  # fmt: skip
 
@@ -37,7 +37,7 @@ def test_an_agent_that_was_away_deletes_nothing_on_the_word_of_a_hub_that_is_los
             )
             return hub, served_at(hub)
 
-        run_cli("sites", "import", recorded_town / site, "--recording", "--data-dir", new)
+        run_cli("sites", "import", recorded_days / site, "--recording", "--data-dir", new)
         hub, url = serve("before")
         until(lambda: ask(f"{url}/api/v1/status")["broker_connected"], "its session is there")
         assert hub.stop() == 0, hub.words()
@@ -63,16 +63,16 @@ def test_an_agent_that_was_away_deletes_nothing_on_the_word_of_a_hub_that_is_los
             "the hub has recorded everything",
         )
         assert hub.stop() == 0, hub.words()
-    assert times(new, site) == set(read_recording(recorded_town / site).chunk.t_ms.tolist())
+    assert times(new, site) == set(read_recording(recorded_days / site).chunk.t_ms.tolist())
 
 
 def test_what_a_restored_hub_lacks_is_what_the_lost_one_confirmed_after_the_backup(
-    recorded_town: Path, tmp_path: Path, start: Start
+    recorded_days: Path, tmp_path: Path, start: Start
 ) -> None:
     lost, new, archive = tmp_path / "lost", tmp_path / "new", tmp_path / "hub.tar.gz"
     with EmbeddedBroker(tmp_path / "broker", programs=("mosquitto",)) as broker:
         address = f"{broker.host}:{broker.port}"
-        run_cli("sites", "import", recorded_town, "--recording", "--data-dir", lost)
+        run_cli("sites", "import", recorded_days, "--recording", "--data-dir", lost)
 
         def serve(data_dir: Path):  # type: ignore[no-untyped-def]
             return start(
@@ -83,7 +83,7 @@ def test_what_a_restored_hub_lacks_is_what_the_lost_one_confirmed_after_the_back
         def send(site: str):  # type: ignore[no-untyped-def]
             return start(
                 "pumpwatch-edge", "run", "--broker", address, "--tenant", "default",
-                "--replay", recorded_town / site, "--speed", 0, "--exit-when-done",
+                "--replay", recorded_days / site, "--speed", 0, "--exit-when-done",
                 "--outbox", tmp_path / f"{site}.outbox", log=site,
             )  # fmt: skip
 
@@ -133,7 +133,7 @@ def test_what_a_restored_hub_lacks_is_what_the_lost_one_confirmed_after_the_back
     assert relic.stop() == 0
     assert at_backup <= times(new, before)
     for site in SITES:
-        everything = set(read_recording(recorded_town / site).chunk.t_ms.tolist())
+        everything = set(read_recording(recorded_days / site).chunk.t_ms.tolist())
         assert times(new, site) <= everything
         assert everything - times(new, site) <= times(lost, site)
     assert times(new, after) == everything
