@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import shutil
-import ssl
 import time
 import uuid
 from collections import Counter, deque
@@ -22,6 +21,7 @@ from pumpwatch.app.datadir import DataDir, write_whole
 from pumpwatch.app.ledger import open_ledger
 from pumpwatch.app.series import open_series
 from pumpwatch.app.settings import LedgerSettings, SeriesSettings, Settings
+from pumpwatch.app.tls import broker_tls
 from pumpwatch.app.upkeep import REST_S as UPKEEP_REST_S
 from pumpwatch.app.upkeep import Upkeep
 from pumpwatch.app.worker import Worker
@@ -29,7 +29,7 @@ from pumpwatch.diagnosis.assessor import SiteAssessor
 from pumpwatch.diagnosis.forest import FitRequest, SiteModel
 from pumpwatch.diagnosis.settings import DiagnosisSettings
 from pumpwatch.domain.clock import DAY_MS, Clock, ScaledClock
-from pumpwatch.domain.errors import InvalidInput, StoreUnavailable
+from pumpwatch.domain.errors import StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.messages import Birth
 from pumpwatch.domain.ports import DoorOutcome, HubStatus, Notifier, SiteAge, StageAge
@@ -155,7 +155,7 @@ class Hub:
             tenants=tenants,
             username=broker.username,
             password=broker.password.get_secret_value() if broker.password else None,
-            tls=_tls(settings),
+            tls=broker_tls(broker),
         )
         self.ingest = IngestLoop(self.client, self.door, clock, self._hear)
         self.trainer = Trainer(self.stores.shelf, workers=settings.training.workers)
@@ -469,17 +469,3 @@ def _install_id(path: Path) -> str:
     if not file.is_file():
         write_whole(file, uuid.uuid4().hex[:12] + "\n")
     return file.read_text().strip()
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    broker = settings.broker
-    if not broker.tls:
-        return None
-    try:
-        return ssl.create_default_context(cafile=broker.ca_file)
-    except OSError as error:
-        raise InvalidInput(
-            "broker.ca_file",
-            f"{broker.ca_file} cannot be used ({error.strerror or error})",
-            "give the PEM file of the authority that signed the broker's certificate",
-        ) from None

@@ -15,9 +15,10 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from pumpwatch.domain.errors import StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
@@ -618,3 +619,42 @@ _LANES = {str(lane): lane for lane in Lane}
 
 def _digest(payload: bytes) -> bytes:
     return hashlib.blake2b(payload, digest_size=16).digest()
+
+
+# -- looked at from outside ------------------------------------------------------------------------
+
+_LOOKED_AT = 20_000
+"""Messages; an inbox is emptied every few minutes, one with a backlog is long."""
+
+
+class SenderClock(NamedTuple):
+    """What the newest messages of a site tell of its agent's clock: the least time from sending to
+    receipt [ms], negative where it is ahead of the hub's; when the last one was received; and what the
+    agent itself says of its clock."""
+
+    key: SiteKey
+    late_ms: int
+    received_ms: int
+    clock: str
+
+
+def sender_clocks(path: Path) -> list[SenderClock]:
+    """Read them from the inbox of a hub that may be running. Raises `StoreUnavailable`."""
+    found: dict[SiteKey, SenderClock] = {}
+    try:
+        with closing(connect(path, reader=True)) as reader:
+            rows = reader.execute(
+                "SELECT l.tenant, l.site, m.received_ms - m.sent_ms, m.received_ms, m.clock"
+                " FROM (SELECT * FROM messages ORDER BY id DESC LIMIT ?) m"
+                " JOIN lanes l ON l.id = m.lane ORDER BY m.id",
+                (_LOOKED_AT,),
+            )
+            for tenant, site, late_ms, received_ms, clock in rows:
+                key = SiteKey(tenant, site)
+                least = min(late_ms, found[key].late_ms) if key in found else late_ms
+                found[key] = SenderClock(key, least, received_ms, clock)
+    except sqlite3.Error as error:
+        raise StoreUnavailable(
+            f"{path} cannot be read ({error})", "restore it from a backup: pumpwatch backup restore"
+        ) from error
+    return list(found.values())

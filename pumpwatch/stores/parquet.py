@@ -164,6 +164,19 @@ class ParquetFiles:
         why = f"{type(error).__name__}: {error}"
         log.error("file_set_aside", path=str(path), aside=aside.name, reason=why)
 
+    def extent(self, key: SiteKey) -> tuple[int, int] | None:
+        """The times of the site's first and last row [ms], read from footers and nothing set aside; None
+        without files, or where these cannot be read."""
+        periods = self.periods(key)
+        if not periods:
+            return None
+        try:
+            first_ms, _ = _times(self._path(key, periods[0]))
+            _, last_ms = _times(self._path(key, periods[-1]))
+        except DAMAGE:
+            return None
+        return first_ms, last_ms
+
     # -- writing -------------------------------------------------------------------------------
 
     def put(self, key: SiteKey, period: Period, chunk: Chunk) -> None:
@@ -281,6 +294,13 @@ def _decode(content: bytes, names: Collection[str] | None) -> Chunk:
             for column, name in columns.items()
         },
     )
+
+
+def _times(path: Path) -> tuple[int, int]:
+    """The first and the last time of a file [ms]. Raises one of `DAMAGE`."""
+    about = pq.read_metadata(path)
+    times = [about.row_group(n).column(0).statistics for n in range(about.num_row_groups)]
+    return round(times[0].min.timestamp() * 1000), round(times[-1].max.timestamp() * 1000)
 
 
 def _make(folder: Path) -> None:

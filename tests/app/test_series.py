@@ -327,7 +327,8 @@ def test_doctor_asks_the_server_for_its_settings(
     verdict, found, _ = examined(town, tmp_path, victoria_server.url)
     assert (verdict, found) == (
         "ok",
-        f"VictoriaMetrics {victoria_server.url} answers and is set as it should be",
+        f"VictoriaMetrics {victoria_server.url} answers and is set as it should be: a row that is sent"
+        " again is kept once (-dedup.minScrapeInterval=1ms)",
     )
 
 
