@@ -13,6 +13,7 @@ from pumpwatch.alerting.policy import Policy
 from pumpwatch.domain.actors import SYSTEM, Actor
 from pumpwatch.domain.alerts import Alert, Finding, Kind, Phase, Step, Transition, alert_id
 from pumpwatch.domain.errors import Conflict, InvalidInput
+from pumpwatch.domain.labels import Label
 from pumpwatch.domain.ports import AlertChange
 from pumpwatch.domain.sites import SiteMode
 
@@ -63,9 +64,10 @@ def note(alert: Alert, n: int, actor: Actor, text: str, now_ms: int) -> AlertCha
 
 
 def resolve_by_hand(
-    alert: Alert, n: int, actor: Actor, found: str, now_ms: int, *, retired: bool = False
-) -> AlertChange:
-    """A person closes it and says what was found; that also answers it.
+    alert: Alert, n: int, actor: Actor, found: str, now_ms: int, *, retired: bool = False,
+    label: Label | None = None,
+) -> AlertChange:  # fmt: skip
+    """A person closes it and says what was found, in words or as a ``label``; that also answers it.
 
     Raises `Conflict` when it is over already, or is a present fact, which only the station can end
     (unless it is ``retired`` and will never say so); `InvalidInput` when nothing is said.
@@ -77,7 +79,8 @@ def resolve_by_hand(
             f"alert {alert.id} is a present fact",
             "acknowledge it; it ends when the station reports normal",
         )
-    _require("found", found, "say what was found and done")
+    if label is None:
+        _require("found", found, "say what was found and done")
     after = replace(
         alert,
         changed_ms=max(alert.changed_ms, now_ms),
@@ -85,7 +88,8 @@ def resolve_by_hand(
         acknowledged_ms=now_ms if alert.acknowledged_ms is None else alert.acknowledged_ms,
         acknowledged_by=alert.acknowledged_by or actor.id,
     )
-    return AlertChange(after, [_by_person(after, Step.RESOLVED, n, actor, found.strip(), now_ms)])
+    over = _by_person(after, Step.RESOLVED, n, actor, found.strip(), now_ms)
+    return AlertChange(after, [over], label=label)
 
 
 def _outcome(finding: Finding, current: Alert | None) -> tuple[Step, Alert] | None:

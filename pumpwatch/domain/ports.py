@@ -16,6 +16,7 @@ from pumpwatch.domain.actors import Actor
 from pumpwatch.domain.alerts import Alert, Owed, Transition
 from pumpwatch.domain.cycles import CycleRow
 from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.labels import Label
 from pumpwatch.domain.messages import Arrival, Birth, Lane, Poison, Stamp, Watermark
 from pumpwatch.domain.samples import Chunk
 from pumpwatch.domain.sites import LogEntry, Site, SiteMode
@@ -264,11 +265,13 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class AlertChange:
-    """A new version of an alert with the transitions and notifications that belong to it."""
+    """A new version of an alert with the transitions and notifications that belong to it, and what a
+    person who closes it has found."""
 
     alert: Alert
     transitions: Sequence[Transition]
     owed: Sequence[Owed] = ()
+    label: Label | None = None
 
 
 class SiteBook(Protocol):
@@ -366,6 +369,24 @@ class AlertBook(Protocol):
         ...
 
     def cycles(self, key: SiteKey, start_ms: int, end_ms: int) -> list[CycleRow]: ...
+
+
+class LabelBook(Protocol):
+    """What people found. Answers are added, never changed; those who judge have no part in it."""
+
+    def add_label(self, label: Label) -> None:
+        """Raises `Conflict` when the subject has an answer of that number already."""
+        ...
+
+    def labels(
+        self, tenant: str | None = None, site: str | None = None, subject: str | None = None
+    ) -> list[Label]:
+        """All answers, by subject and number."""
+        ...
+
+
+class AnsweredBook(AlertBook, LabelBook, Protocol):
+    """Alerts, and what was found of them: an alert is closed and answered in one transaction."""
 
 
 class OwedBook(Protocol):
@@ -538,7 +559,7 @@ class Notifier(Protocol):
 
 
 __all__ = [
-    "ActiveFault", "AlertBook", "AlertChange", "AuditBook", "AuditEntry", "Checkpoint", "CommitReceipt", "Contact", "DemoControls", "DoorOutcome", "HeldSite", "HubStatus", "Inbox", "InboxRow", "IngestDoor",
+    "ActiveFault", "AlertBook", "AlertChange", "AnsweredBook", "AuditBook", "AuditEntry", "Checkpoint", "CommitReceipt", "Contact", "DemoControls", "DoorOutcome", "HeldSite", "HubStatus", "Inbox", "InboxRow", "IngestDoor", "LabelBook",
     "ModelShelf", "Notice", "Notifier", "OwedBook", "QuarantineRow", "SiteAge", "SiteBook", "SiteMode", "StatusSource",
     "StoredModel", "TimeSeriesStore", "WriteReceipt",
 ]  # fmt: skip

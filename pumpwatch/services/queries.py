@@ -18,8 +18,9 @@ from pumpwatch.domain.clock import DAY_MS, HOUR_MS, MINUTE_MS, Clock, ScaledCloc
 from pumpwatch.domain.cycles import CycleRow
 from pumpwatch.domain.errors import NotFound, StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.labels import Label, newest
 from pumpwatch.domain.ports import (
-    AlertBook,
+    AnsweredBook,
     HeldSite,
     HubStatus,
     SiteBook,
@@ -29,6 +30,7 @@ from pumpwatch.domain.ports import (
 from pumpwatch.domain.samples import Chunk, bucket_grid
 from pumpwatch.domain.signals import run_signal
 from pumpwatch.domain.sites import LogEntry, Site
+from pumpwatch.services.label_scores import LabelScores, label_scores, scores_by_site
 
 LEVEL_POINTS = 288
 """Buckets of a level chart: five minutes each over a day."""
@@ -181,6 +183,9 @@ class SiteView:
     capacity_span: Span
     recent: tuple[Alert, ...]
     log: tuple[LogEntry, ...]
+    scores: LabelScores
+    missed: tuple[Label, ...]
+    """Failures nobody was told of, the latest first."""
     series_down: str = ""
 
 
@@ -217,6 +222,8 @@ class AlertView:
     since_ms: int
     transitions: tuple[Transition, ...]
     chart: EvidenceChart
+    labels: tuple[Label, ...]
+    """What people found, every answer, the newest (which counts) first."""
     others: tuple[Alert, ...]
     """Other open alerts of the same station."""
     row: StationRow
@@ -238,6 +245,16 @@ class AlertItem:
     since_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class LabelsView:
+    """How right the alerts were, by what people found: of all stations and of each that has a label."""
+
+    scores: LabelScores
+    by_site: tuple[tuple[SiteKey, Site, LabelScores], ...]
+    labels: tuple[Label, ...]
+    """The answers that count, the latest found first."""
+
+
 class Queries:
     """Answers for whoever looks. Nothing here changes anything.
 
@@ -247,7 +264,7 @@ class Queries:
     def __init__(
         self,
         sites: SiteBook,
-        alerts: AlertBook,
+        alerts: AnsweredBook,
         series: TimeSeriesStore,
         clock: Clock,
         status: StatusSource | None = None,
@@ -315,7 +332,10 @@ class Queries:
         recent = self._alerts.alerts(key.tenant, key.site, limit=20)
         closed = tuple(a for a in recent if not a.open)
         log = tuple(sorted(self._sites.log(key), key=lambda e: -e.t_ms)[:20])
-        return SiteView(row, now_ms, level, runs, capacity, span, closed, log, down)
+        labels = self._alerts.labels(key.tenant, key.site)
+        missed = tuple(a for a in newest(labels) if a.said is None)
+        scores = label_scores(labels)
+        return SiteView(row, now_ms, level, runs, capacity, span, closed, log, scores, missed, down)
 
     def level(
         self, key: SiteKey, start_ms: int, end_ms: int, points: int = LEVEL_POINTS
@@ -392,9 +412,20 @@ class Queries:
             since_of(alert),
             tuple(self._alerts.transitions(alert_id)),
             self._chart(alert, site),
+            tuple(reversed(self._alerts.labels(subject=alert_id))),
             tuple(a for a in rows[0].alerts if a.id != alert.id),
             rows[0],
             retired=known is None,
+        )
+
+    def labels(self, tenant: str | None = None) -> LabelsView:
+        """What people found, and how right the alerts were by it."""
+        labels, sites = self._alerts.labels(tenant), self._sites.sites(tenant)
+        by_site = scores_by_site(labels).items()
+        return LabelsView(
+            label_scores(labels),
+            tuple((key, sites.get(key) or Site(key.site), scores) for key, scores in by_site),
+            tuple(newest(labels)),
         )
 
     def _chart(self, alert: Alert, site: Site) -> EvidenceChart:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from sqlalchemy import (
@@ -27,6 +27,7 @@ from pumpwatch.domain.alerts import Alert, Kind, Owed, OwedState, Severity, Step
 from pumpwatch.domain.cycles import CycleRow
 from pumpwatch.domain.errors import Conflict, NotFound
 from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.labels import Label, Said
 from pumpwatch.domain.messages import Birth
 from pumpwatch.domain.ports import AlertChange, AuditEntry, Checkpoint, HeldSite
 from pumpwatch.domain.sites import LogEntry, LogKind, Site, SiteMode
@@ -39,7 +40,7 @@ _URGENCY = case(
 
 
 class SqlLedger:
-    """`SiteBook`, `AlertBook`, `OwedBook` and `AuditBook` over SQLite or PostgreSQL.
+    """`SiteBook`, `AlertBook`, `LabelBook`, `OwedBook` and `AuditBook` over SQLite or PostgreSQL.
 
     ``url`` is SQLAlchemy's: ``sqlite:////var/lib/pumpwatch/core.db``. Opening migrates forward.
     Safe to use from any thread. Every method may raise `StoreUnavailable`.
@@ -279,6 +280,8 @@ class SqlLedger:
             if connection.execute(taken).first() is not None:
                 raise _changed_meanwhile(alert_id)
             self._write_change(connection, change, change.transitions)
+            if change.label is not None:
+                connection.execute(insert(tables.labels).values(_label_data(change.label)))
 
     def cycles(self, key: SiteKey, start_ms: int, end_ms: int) -> list[CycleRow]:
         """Cycles whose run begins in [start_ms, end_ms), in time order."""
@@ -324,6 +327,27 @@ class SqlLedger:
             for c in checkpoints
         ]
         connection.execute(forward, rows)
+
+    # -- labels --------------------------------------------------------------------------------
+
+    def add_label(self, label: Label) -> None:
+        with self._db.write() as connection:
+            connection.execute(insert(tables.labels).values(_label_data(label)))
+
+    def labels(
+        self, tenant: str | None = None, site: str | None = None, subject: str | None = None
+    ) -> list[Label]:
+        table = tables.labels
+        query = select(table)
+        if tenant is not None:
+            query = query.where(table.c.tenant == tenant)
+        if site is not None:
+            query = query.where(table.c.site == site)
+        if subject is not None:
+            query = query.where(table.c.subject == subject)
+        with self._db.read() as connection:
+            rows = connection.execute(query.order_by(table.c.subject, table.c.n)).all()
+        return [_label(row) for row in rows]
 
     # -- owed ----------------------------------------------------------------------------------
 
@@ -494,6 +518,20 @@ def _transition_data(alert_id: str, transition: Transition) -> dict[str, Any]:
 def _cycle_data(key: SiteKey, cycle: CycleRow) -> dict[str, Any]:
     values = {f.name: getattr(cycle, f.name) for f in fields(CycleRow)}
     return {**values, "tenant": key.tenant, "site": key.site}
+
+
+def _label(row: Row[Any]) -> Label:
+    said = None if row.said is None else Said(**{**row.said, "kind": Kind(row.said["kind"])})
+    return Label(
+        row.subject, row.n, SiteKey(row.tenant, row.site), row.cause, row.target, row.note,
+        row.found_ms, row.recorded_ms, Actor(row.actor, row.role), said,
+    )  # fmt: skip
+
+
+def _label_data(label: Label) -> dict[str, Any]:
+    values = {f.name: getattr(label, f.name) for f in fields(Label) if f.name != "key"}
+    actor, said = label.actor, None if label.said is None else asdict(label.said)
+    return {**values, **label.key._asdict(), "actor": actor.id, "role": actor.role, "said": said}
 
 
 def _owed(row: Row[Any]) -> Owed:

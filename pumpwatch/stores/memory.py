@@ -15,6 +15,7 @@ from pumpwatch.domain.alerts import Alert, Owed, OwedState, Transition
 from pumpwatch.domain.cycles import CycleRow
 from pumpwatch.domain.errors import Conflict, NotFound
 from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.labels import Label
 from pumpwatch.domain.messages import Birth
 from pumpwatch.domain.ports import (
     AlertChange,
@@ -125,7 +126,7 @@ class MemorySeries:
 
 
 class MemoryLedger:
-    """`SiteBook`, `AlertBook`, `OwedBook` and `AuditBook` in dictionaries."""
+    """`SiteBook`, `AlertBook`, `LabelBook`, `OwedBook` and `AuditBook` in dictionaries."""
 
     def __init__(self) -> None:
         self._lock = RLock()
@@ -136,6 +137,7 @@ class MemoryLedger:
         self._audit: list[AuditEntry] = []
         self._alerts: dict[str, Alert] = {}
         self._transitions: dict[str, dict[int, Transition]] = {}
+        self._labels: dict[tuple[str, int], Label] = {}
         self._owed: dict[tuple[str, int, str], Owed] = {}
         self._checkpoints: dict[SiteKey, Checkpoint] = {}
         self._cycles: dict[SiteKey, dict[tuple[int, str], CycleRow]] = {}
@@ -297,6 +299,8 @@ class MemoryLedger:
             taken = self._transitions[change.alert.id]
             if any(transition.n in taken for transition in change.transitions):
                 raise _changed_meanwhile(change.alert.id)
+            if change.label is not None:
+                self.add_label(change.label)
             self._put(change, change.transitions)
 
     def cycles(self, key: SiteKey, start_ms: int, end_ms: int) -> list[CycleRow]:
@@ -329,6 +333,27 @@ class MemoryLedger:
 
     def _open(self, key: SiteKey) -> list[Alert]:
         return [a for a in self._alerts.values() if a.open and a.key == key]
+
+    # -- labels --------------------------------------------------------------------------------
+
+    def add_label(self, label: Label) -> None:
+        with self._lock:
+            if (label.subject, label.n) in self._labels:
+                raise Conflict(f"answer {label.n} to {label.subject} is there", "read it again")
+            self._labels[label.subject, label.n] = label
+
+    def labels(
+        self, tenant: str | None = None, site: str | None = None, subject: str | None = None
+    ) -> list[Label]:
+        with self._lock:
+            found = [label for _, label in sorted(self._labels.items())]
+        return [
+            label
+            for label in found
+            if tenant in (None, label.key.tenant)
+            and site in (None, label.key.site)
+            and subject in (None, label.subject)
+        ]
 
     # -- owed ----------------------------------------------------------------------------------
 

@@ -139,6 +139,23 @@ transitions = Table(
     Column("why", Text, nullable=False),
 )
 
+labels = Table(
+    "labels",
+    metadata,
+    Column("subject", _ID, primary_key=True),  # an alert, or a failure that none told of
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    *_site_key(primary=False),
+    Column("cause", _CODE, nullable=False),
+    Column("target", _CODE),
+    Column("note", Text, nullable=False),
+    _ms("found_ms"),
+    _ms("recorded_ms"),
+    Column("actor", Text, nullable=False),
+    Column("role", _CODE, nullable=False),
+    Column("said", _JSON),
+    Index(None, "tenant", "site"),
+)
+
 
 def _owed_key() -> list[Column[Any]]:
     return [

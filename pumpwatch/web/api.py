@@ -15,7 +15,7 @@ from pumpwatch.domain.ports import Contact, DemoControls, HubStatus, StageAge
 from pumpwatch.domain.signals import SIGNALS
 from pumpwatch.services.health import reasons
 from pumpwatch.web.approve import approve
-from pumpwatch.web.deps import WebDeps, actor_named, demo_of, deps_of, tell
+from pumpwatch.web.deps import WebDeps, actor_named, demo_of, deps_of, tell, tell_site
 from pumpwatch.web.language import translator_of
 from pumpwatch.web.live import clock_of
 from pumpwatch.web.problems import MEDIA_TYPE, Problem
@@ -30,8 +30,12 @@ from pumpwatch.web.schemas import (
     FaultIn,
     FaultOut,
     FleetOut,
+    FoundIn,
     HeldList,
     HeldOut,
+    LabelOut,
+    LabelsOut,
+    ResolveIn,
     SeriesOut,
     SiteOut,
     SpeedIn,
@@ -152,12 +156,39 @@ def add_alert_note(
 
 @router.post("/alerts/{alert_id}/resolve", tags=["alerts"])
 def resolve_alert(
-    request: Request, deps: Deps, alert_id: str, answer: Annotated[AnswerIn, Body()]
+    request: Request, deps: Deps, alert_id: str, answer: Annotated[ResolveIn, Body()]
 ) -> AlertDetail:
-    """Close an alert; the note says what was found and done."""
-    changed = deps.alerts.resolve(alert_id, actor_named(answer.name), answer.note.strip())
+    """Close an alert; cause and note say what was found and done."""
+    actor, note = actor_named(answer.name), answer.note.strip()
+    changed = deps.alerts.resolve(alert_id, actor, note, answer.found())
     tell(deps, changed, Step.RESOLVED)
     return _detail(request, deps, alert_id)
+
+
+@router.get("/labels", tags=["alerts"])
+def list_labels(deps: Deps, tenant: str | None = None) -> LabelsOut:
+    """What people found, and precision and recall of the alerts by it."""
+    return LabelsOut.of(deps.queries.labels(tenant))
+
+
+@router.post("/labels/{subject}", tags=["alerts"])
+def add_label(deps: Deps, subject: str, answer: Annotated[FoundIn, Body()]) -> LabelOut:
+    """Say, or say anew, what was found of an alert or of a failure without one.
+
+    The earlier answers stay in the record."""
+    label = deps.alerts.answer(subject, actor_named(answer.name), answer.found())
+    tell_site(deps, label.key)
+    return LabelOut.of(label)
+
+
+@router.post("/sites/{tenant}/{site}/missed", tags=["sites"])
+def add_missed_failure(
+    deps: Deps, tenant: str, site: str, answer: Annotated[FoundIn, Body()]
+) -> LabelOut:
+    """Write down a failure that no alert told of; ``found_ms`` is when the station failed."""
+    label = deps.alerts.missed(SiteKey(tenant, site), actor_named(answer.name), answer.found())
+    tell_site(deps, label.key)
+    return LabelOut.of(label)
 
 
 @router.get("/held", tags=["sites"])
@@ -281,6 +312,7 @@ def _detail(request: Request, deps: WebDeps, alert_id: str) -> AlertDetail:
         **about,
         evidence=dict(view.alert.evidence),
         transitions=[TransitionOut.of(t) for t in view.transitions],
+        labels=[LabelOut.of(label) for label in view.labels],
         title=words.title,
         summary=words.summary,
         why=words.why,

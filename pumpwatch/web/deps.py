@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -15,7 +17,9 @@ from pumpwatch.alerting.wording import Wording, word
 from pumpwatch.domain.actors import LOCAL, Actor
 from pumpwatch.domain.alerts import Alert, Step
 from pumpwatch.domain.clock import Clock
-from pumpwatch.domain.errors import NotFound
+from pumpwatch.domain.errors import InvalidInput, NotFound
+from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.labels import Found, Label
 from pumpwatch.domain.ports import DemoControls, SiteBook, StatusSource
 from pumpwatch.domain.sites import Site
 from pumpwatch.services.live import LiveFeed
@@ -31,7 +35,6 @@ TEMPLATES = Environment(
     extensions=["jinja2.ext.i18n"],
 )
 MAX_NAME = 40
-MAX_NOTE = 1_000
 
 
 class AlertActions(Protocol):
@@ -44,7 +47,11 @@ class AlertActions(Protocol):
 
     def add_note(self, alert_id: str, actor: Actor, text: str, /) -> Alert: ...
 
-    def resolve(self, alert_id: str, actor: Actor, found: str, /) -> Alert: ...
+    def resolve(self, alert_id: str, actor: Actor, note: str, found: Found | None, /) -> Alert: ...
+
+    def answer(self, subject: str, actor: Actor, found: Found, /) -> Label: ...
+
+    def missed(self, key: SiteKey, actor: Actor, found: Found, /) -> Label: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,25 @@ def tell(deps: WebDeps, alert: Alert, step: Step) -> None:
     """Let everybody who watches see a person's change at once."""
     about = {"tenant": alert.key.tenant, "site": alert.key.site}
     deps.feed.publish("alert", {"id": alert.id, **about, "step": str(step)})
+
+
+def found_in(site: Site, cause: str, target: str, at: str, note: str) -> Found:
+    """What a form says was found; ``at`` is the time on the clock of that place, '' for now.
+
+    Raises `InvalidInput` for a time that is none; the rest is checked where it is written down.
+    """
+    if not at:
+        return Found(cause, target or None, note)
+    try:
+        moment = datetime.fromisoformat(at).replace(tzinfo=ZoneInfo(site.timezone))
+        return Found(cause, target or None, note, round(moment.timestamp() * 1000))
+    except (ValueError, OverflowError, OSError):
+        raise InvalidInput("at", f"{at!r} is no moment", "choose day and time") from None
+
+
+def tell_site(deps: WebDeps, key: SiteKey) -> None:
+    """Let everybody who watches see that something is new about a station."""
+    deps.feed.publish("site", key._asdict())
 
 
 def actor_named(name: str) -> Actor:

@@ -14,18 +14,21 @@ from pumpwatch.alerting.i18n import LANGS, N_, Lang
 from pumpwatch.domain.alerts import Step
 from pumpwatch.domain.errors import Conflict, InvalidInput, NotFound
 from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.labels import MAX_NOTE
 from pumpwatch.domain.ports import DemoControls
+from pumpwatch.domain.sites import Site
 from pumpwatch.web import charts
 from pumpwatch.web.approve import approve
 from pumpwatch.web.deps import (
     MAX_NAME,
-    MAX_NOTE,
     TEMPLATES,
     WebDeps,
     actor_named,
     demo_of,
     deps_of,
+    found_in,
     tell,
+    tell_site,
 )
 from pumpwatch.web.language import YEAR_S, language_of, remember, words_in
 from pumpwatch.web.live import clock_of
@@ -43,18 +46,29 @@ NOTICES = {
     "closed": N_("The alert is closed."),
     "not-closed": N_("This alert cannot be closed by hand. It is over, or ends by itself."),
     "nothing-said": N_("Write a few words first."),
+    "found-saved": N_("What was found is saved."),
+    "found-unclear": N_(
+        "Choose what was found; for something else write a few words. It cannot lie in the future."
+    ),
+    "missed-saved": N_("The failure is written down."),
+    "missed-known": N_(
+        "It is written down already, or an alert told of it: answer that alert with what was found."
+    ),
     "approved": N_("The station is approved. Its data appear within moments."),
     "fault-started": N_("The simulated fault has begun."),
     "fault-cleared": N_("The simulated fault is cleared."),
     "fault-unknown": N_("This fault cannot be started there. Choose another pump or fault."),
     "speed-set": N_("The speed is changed."),
 }
-WORRIES = {"already", "not-closed", "nothing-said", "fault-unknown"}
+WORRIES = {
+    "already", "not-closed", "nothing-said", "fault-unknown", "found-unclear", "missed-known",
+}  # fmt: skip
 
 router = APIRouter()
 Deps = Annotated[WebDeps, Depends(deps_of)]
 Name = Annotated[str, Form(max_length=MAX_NAME)]
 Note = Annotated[str, Form(max_length=MAX_NOTE)]
+Word = Annotated[str, Form(max_length=40)]
 
 
 @router.get("/")
@@ -65,7 +79,7 @@ def fleet(request: Request, deps: Deps) -> Response:
 @router.get("/sites/{tenant}/{site}")
 def site(request: Request, deps: Deps, tenant: str, site: str) -> Response:
     view = deps.queries.site(SiteKey(tenant, site))
-    return _page(request, "site.html", view=view, site=view.row.site)
+    return _page(request, "site.html", view=view, site=view.row.site, visitor=_visitor(request))
 
 
 @router.get("/alerts")
@@ -73,14 +87,14 @@ def alerts(request: Request, deps: Deps) -> Response:
     items = deps.queries.alerts()
     now = [i for i in items if i.alert.open]
     over = [i for i in items if not i.alert.open]
-    return _page(request, "alerts.html", open_items=now, closed_items=over)
+    labels = deps.queries.labels()
+    return _page(request, "alerts.html", open_items=now, closed_items=over, labels=labels)
 
 
 @router.get("/alerts/{alert_id}")
 def alert(request: Request, deps: Deps, alert_id: str) -> Response:
     view = deps.queries.alert(alert_id)
-    name = unquote(request.cookies.get(NAME_COOKIE, ""))[:MAX_NAME]
-    return _page(request, "alert.html", view=view, site=view.site, visitor=name)
+    return _page(request, "alert.html", view=view, site=view.site, visitor=_visitor(request))
 
 
 @router.post("/alerts/{alert_id}/acknowledge", dependencies=[Depends(check_form)])
@@ -106,16 +120,72 @@ def add_note(deps: Deps, alert_id: str, name: Name = "", note: Note = "") -> Res
 
 
 @router.post("/alerts/{alert_id}/resolve", dependencies=[Depends(check_form)])
-def resolve(deps: Deps, alert_id: str, name: Name = "", note: Note = "") -> Response:
+def resolve(
+    deps: Deps, alert_id: str, name: Name = "", note: Note = "",
+    cause: Word = "", target: Word = "", at: Word = "",
+) -> Response:  # fmt: skip
     try:
-        changed = deps.alerts.resolve(alert_id, actor_named(name), note.strip())
+        site = deps.queries.alert(alert_id).site
+        found = found_in(site, cause, target, at, note) if cause else None
+        changed = deps.alerts.resolve(alert_id, actor_named(name), note.strip(), found)
         tell(deps, changed, Step.RESOLVED)
         notice = "closed"
     except Conflict:
         notice = "not-closed"
     except InvalidInput:
-        notice = "nothing-said"
+        notice = "found-unclear" if cause else "nothing-said"
     return _remember_name(_back(f"/alerts/{alert_id}", notice), name)
+
+
+@router.post("/alerts/{alert_id}/found", dependencies=[Depends(check_form)])
+def answer(
+    deps: Deps, alert_id: str, name: Name = "", note: Note = "",
+    cause: Word = "", target: Word = "", at: Word = "",
+) -> Response:  # fmt: skip
+    site = deps.queries.alert(alert_id).site
+    notice = _answer(deps, alert_id, site, name, note, cause, target, at)
+    return _remember_name(_back(f"/alerts/{alert_id}", notice), name)
+
+
+@router.post("/sites/{tenant}/{site}/missed", dependencies=[Depends(check_form)])
+def add_missed(
+    deps: Deps, tenant: str, site: str, name: Name = "", note: Note = "",
+    cause: Word = "", target: Word = "", at: Word = "",
+) -> Response:  # fmt: skip
+    key = SiteKey(tenant, site)
+    known = deps.queries.station(key).site
+    try:
+        found = found_in(known, cause, target, at, note)
+        deps.alerts.missed(key, actor_named(name), found)
+        tell_site(deps, key)
+        notice = "missed-saved"
+    except Conflict:
+        notice = "missed-known"
+    except InvalidInput:
+        notice = "found-unclear"
+    return _remember_name(_back(f"/sites/{tenant}/{site}", notice, "#right"), name)
+
+
+@router.post("/sites/{tenant}/{site}/missed/{subject}", dependencies=[Depends(check_form)])
+def correct_missed(
+    deps: Deps, tenant: str, site: str, subject: str, name: Name = "", note: Note = "",
+    cause: Word = "", target: Word = "", at: Word = "",
+) -> Response:  # fmt: skip
+    known = deps.queries.station(SiteKey(tenant, site)).site
+    notice = _answer(deps, subject, known, name, note, cause, target, at)
+    return _remember_name(_back(f"/sites/{tenant}/{site}", notice, "#right"), name)
+
+
+def _answer(
+    deps: WebDeps, subject: str, site: Site, name: str, note: str, cause: str, target: str, at: str
+) -> str:
+    try:
+        found = found_in(site, cause, target, at, note)
+        label = deps.alerts.answer(subject, actor_named(name), found)
+    except (Conflict, InvalidInput):
+        return "found-unclear"
+    tell_site(deps, label.key)
+    return "found-saved"
 
 
 @router.get("/status")
@@ -224,6 +294,10 @@ def _other_languages(request: Request, lang: Lang) -> list[tuple[Lang, str]]:
 
 def _back(path: str, notice: str, anchor: str = "") -> RedirectResponse:
     return RedirectResponse(f"{quote(path)}?{urlencode({'notice': notice})}{anchor}", 303)
+
+
+def _visitor(request: Request) -> str:
+    return unquote(request.cookies.get(NAME_COOKIE, ""))[:MAX_NAME]
 
 
 def _remember_name(response: Response, name: str) -> Response:

@@ -8,8 +8,17 @@ from pydantic import BaseModel, Field, JsonValue
 
 from pumpwatch.domain.alerts import Alert, Kind, Severity, Step, Transition
 from pumpwatch.domain.cycles import CycleRow
+from pumpwatch.domain.labels import Found, Label
 from pumpwatch.domain.ports import ActiveFault, HeldSite, HubStatus
-from pumpwatch.services.queries import Attention, Fleet, SiteView, StationRow, since_of
+from pumpwatch.services.label_scores import LabelScores, Share
+from pumpwatch.services.queries import (
+    Attention,
+    Fleet,
+    LabelsView,
+    SiteView,
+    StationRow,
+    since_of,
+)
 
 
 class AlertOut(BaseModel):
@@ -75,7 +84,93 @@ class TransitionOut(BaseModel):
         )
 
 
+class LabelOut(BaseModel):
+    """One answer to "what was found?"."""
+
+    subject: str = Field(description="The alert, or a failure nobody was told of.")
+    n: int = Field(description="Number of the answer; the highest of a subject counts.")
+    tenant: str
+    site: str
+    cause: str
+    target: str | None
+    note: str
+    found_ms: int = Field(description="When it was found, or when the station failed.")
+    recorded_ms: int
+    actor: str
+    alerted: bool = Field(description="Whether an alert told of it.")
+    said: str | None = Field(description="The fault that the alert named first.")
+
+    @classmethod
+    def of(cls, label: Label) -> LabelOut:
+        return cls(
+            subject=label.subject,
+            n=label.n,
+            **label.key._asdict(),
+            cause=label.cause,
+            target=label.target,
+            note=label.note,
+            found_ms=label.found_ms,
+            recorded_ms=label.recorded_ms,
+            actor=label.actor.id,
+            alerted=label.said is not None,
+            said=None if label.said is None else label.said.fault,
+        )
+
+
+class ShareOut(BaseModel):
+    hits: int
+    n: int
+    share: float | None = Field(description="null where nothing is known yet.")
+    low: float | None = Field(description="Lower end of Wilson's 95 % interval.")
+    high: float | None
+
+    @classmethod
+    def of(cls, share: Share) -> ShareOut:
+        low, high = share.interval or (None, None)
+        return cls(hits=share.hits, n=share.n, share=share.value, low=low, high=high)
+
+
+class LabelScoresOut(BaseModel):
+    precision: ShareOut = Field(description="Confirmed of the answered alerts, notices apart.")
+    named: ShareOut = Field(description="Confirmed alerts that had named what was found.")
+    recall: ShareOut = Field(description="Failures told of, of these and the missed ones.")
+
+    @classmethod
+    def of(cls, scores: LabelScores, **more: Any) -> LabelScoresOut:
+        return cls(
+            precision=ShareOut.of(scores.precision),
+            named=ShareOut.of(scores.named),
+            recall=ShareOut.of(scores.recall),
+            **more,
+        )
+
+
+class SiteScoresOut(LabelScoresOut):
+    tenant: str
+    site: str
+
+
+class LabelsOut(BaseModel):
+    """How right the alerts were, by what people found."""
+
+    fleet: LabelScoresOut
+    sites: list[SiteScoresOut]
+    labels: list[LabelOut] = Field(description="The answers that count, the latest found first.")
+
+    @classmethod
+    def of(cls, view: LabelsView) -> LabelsOut:
+        return cls(
+            fleet=LabelScoresOut.of(view.scores),
+            sites=[
+                SiteScoresOut(**LabelScoresOut.of(scores).model_dump(), **key._asdict())
+                for key, _, scores in view.by_site
+            ],
+            labels=[LabelOut.of(label) for label in view.labels],
+        )
+
+
 class AlertDetail(AlertOut):
+    labels: list[LabelOut] = Field(description="What people found, the newest answer first.")
     evidence: dict[str, JsonValue]
     transitions: list[TransitionOut]
     title: str
@@ -268,6 +363,32 @@ class AnswerIn(BaseModel):
 
     name: str = Field("", max_length=40)
     note: str = Field("", max_length=1_000)
+
+
+class FoundIn(AnswerIn):
+    """What was found: a fault code, ``nothing_found``, or ``other`` with words."""
+
+    cause: str
+    target: str | None = Field(None, description="pump1 …; null: the station.")
+    found_ms: int | None = Field(None, description="When; default: now.")
+
+    def found(self) -> Found:
+        return Found(self.cause, self.target, self.note, self.found_ms)
+
+
+class ResolveIn(AnswerIn):
+    """Who closes it, in which words, and what was found."""
+
+    cause: str | None = Field(
+        None, description="A fault code, nothing_found or other; without it the note is needed."
+    )
+    target: str | None = Field(None, description="pump1 …; null: the station.")
+    found_ms: int | None = Field(None, description="When it was found; default: now.")
+
+    def found(self) -> Found | None:
+        if self.cause is None:
+            return None
+        return Found(self.cause, self.target, self.note, self.found_ms)
 
 
 class FaultIn(BaseModel):

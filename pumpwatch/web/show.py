@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pumpwatch.alerting.catalogue import ENTRIES
+from pumpwatch.alerting.catalogue import ENTRIES, GROUP_TITLE
 from pumpwatch.alerting.i18n import N_, Translator
 from pumpwatch.alerting.signs import pump_name
 from pumpwatch.alerting.wording import Wording, fault_title
 from pumpwatch.domain.actors import LOCAL, SYSTEM
 from pumpwatch.domain.alerts import Alert, Kind, Severity, Step, iso_utc
 from pumpwatch.domain.clock import DAY_MS
+from pumpwatch.domain.faults import FAULT_GROUP
+from pumpwatch.domain.labels import NOTHING_FOUND, OTHER
 from pumpwatch.domain.ports import DemoControls
 from pumpwatch.domain.signals import SIGNALS, Signal, SignalKind, run_signal
 from pumpwatch.domain.sites import LogKind, Site
+from pumpwatch.services.label_scores import Share
 from pumpwatch.services.queries import Attention, StationRow, since_of
 from pumpwatch.web.deps import name_of
 
@@ -42,6 +45,8 @@ _LOG = {
     LogKind.VISIT: N_("Visit"),
     LogKind.MANUAL_RUN: N_("Manual run"),
 }
+
+_FOUND = {NOTHING_FOUND: N_("Nothing found"), OTHER: N_("Something else (in words)")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,34 @@ class Show:
     def fault(self, code: str) -> str:
         return fault_title(code, self.tr)
 
+    def found(self, code: str) -> str:
+        """What somebody found, by its code."""
+        return self.tr.gettext(_FOUND[code]) if code in _FOUND else self._large(self.fault(code))
+
+    def findings(self, alert: Alert | None = None) -> list[tuple[str, list[tuple[str, str]]]]:
+        """What may have been found, in groups of (code, name): what the alert named comes first."""
+        named = list(alert.fault) if alert is not None else []
+        groups = [(self.tr._("Named by the alert"), named)] if named else []
+        groups.append((self.tr._("Otherwise"), [NOTHING_FOUND, OTHER]))
+        for group, title in GROUP_TITLE.items():
+            codes = [code for code, its in FAULT_GROUP.items() if its is group]
+            groups.append((self.tr.gettext(title), [c for c in codes if c not in named]))
+        return [(title, [(c, self.found(c)) for c in codes]) for title, codes in groups if codes]
+
+    def share(self, share: Share) -> str:
+        """``86% (6 of 7; 95 %: 49–97%)``; of nothing, that it is not known yet."""
+        if share.value is None or share.interval is None:
+            return self.tr._("not known yet")
+        low, high = share.interval
+        return self.tr._("{share} ({hits} of {n}; 95 % interval {low} to {high})").format(
+            share=self.tr.percent(share.value), hits=share.hits, n=share.n,
+            low=self.tr.percent(low), high=self.tr.percent(high),
+        )  # fmt: skip
+
+    @staticmethod
+    def _large(text: str) -> str:
+        return text[:1].upper() + text[1:]
+
     def what(self, alert: Alert) -> str:
         """Pump and fault, without the station and the urgency: those stand beside it."""
         code = alert.fault[0] if alert.fault else "unusual"
@@ -108,7 +141,7 @@ class Show:
         if alert.kind is Kind.PREDICTIVE and code in ENTRIES and not ENTRIES[code].observed:
             what = self.tr._("{fault} suspected").format(fault=what)
         if alert.target is None:
-            return what[:1].upper() + what[1:]
+            return self._large(what)
         return self.tr._("{pump}: {what}").format(pump=self.pump(alert.target), what=what)
 
     def iso(self, t_ms: int) -> str:

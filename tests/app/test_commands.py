@@ -60,6 +60,43 @@ def test_who_was_told_of_an_alert_is_owed_its_end_when_it_is_closed_by_hand(tmp_
     assert owed == [(1, "webhook"), (2, "webhook")]
 
 
+def test_what_was_found_is_said_corrected_and_counted(tmp_path: Path) -> None:
+    directory = DataDir(tmp_path / "town")
+    directory.claim("live")
+    ledger = SqlLedger(directory.core_url)
+    ledger.put_site(KEY, Site(KEY.site), SYSTEM, 1)
+    finding = Finding(
+        KEY, 1_000, Phase.OPENED, "capacity:pump1", Kind.PREDICTIVE, Severity.ALARM,
+        ("pump_wear",), "pump1", 0.9,
+    )  # fmt: skip
+    change = lifecycle.apply(finding, None, 0, Policy(), 1_000, mode=SiteMode.LIVE)
+    assert change is not None
+    ledger.commit_assessment([], [change], [])
+    ledger.close()
+
+    def alerts(*words: str, code: int = 0) -> str:
+        answer = CliRunner().invoke(app, ["alerts", *words, "--data-dir", str(directory.path)])
+        assert answer.exit_code == code, answer.output
+        return answer.output
+
+    assert "no labels yet" in alerts("labels")
+    one = change.alert.id[:8]
+    assert "use one of" in alerts("resolve", one, "--cause", "gremlins", code=2)
+    alerts("resolve", one, "--cause", "nothing_found", "--at", "2026-04-01T09:00+09:00")
+    alerts("label", one, "pump_wear", "--target", "pump1", "--by", "sato")
+    alerts("missed", KEY.site, "pump_trip", "--at", "2026-03-01T09:00+09:00")
+    told = json.loads(alerts("labels", "--json"))
+    assert told["fleet"]["precision"] | {"interval": None} == {
+        "hits": 1, "n": 1, "share": 1.0, "interval": None,
+    }  # fmt: skip
+    assert told["sites"][0]["recall"]["n"] == 2
+    answers = [(a["cause"], a["n"], a["found"]) for a in told["labels"] if a["alerted"]]
+    assert answers == [
+        ("nothing_found", 1, "2026-04-01T00:00:00Z"), ("pump_wear", 2, "2026-04-01T00:00:00Z"),
+    ]  # fmt: skip
+    assert "default/mh-01" in alerts("labels")
+
+
 @pytest.mark.parametrize(("more", "path"), [([], "/faults"), (["--clear"], "/faults/clear")])
 def test_a_fault_is_started_and_repaired_where_the_demo_listens(
     monkeypatch: pytest.MonkeyPatch, more: list[str], path: str

@@ -22,6 +22,7 @@ from pumpwatch.domain.alerts import (
 from pumpwatch.domain.cycles import CycleRow
 from pumpwatch.domain.errors import Conflict, NotFound
 from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.labels import Label, Said
 from pumpwatch.domain.messages import Birth
 from pumpwatch.domain.ports import AlertChange, AuditEntry, Checkpoint
 from pumpwatch.domain.sites import LogEntry, LogKind, Site, SiteMode
@@ -69,6 +70,7 @@ def everything(ledger: Any) -> tuple[Any, ...]:
         ledger.sites(), ledger.held(), ledger.births(), ledger.log(A), ledger.audit(1000), alerts,
         [ledger.transitions(a.id) for a in alerts], [ledger.owed_for(a.id) for a in alerts],
         ledger.checkpoint(A), ledger.checkpoint(B), ledger.cycles(A, 0, 2**62), ledger.owed_counts(),
+        ledger.labels(),
     )  # fmt: skip
 
 
@@ -360,3 +362,37 @@ def test_what_is_held_is_never_due(ledger: Any) -> None:
 
 def test_an_attempt_at_what_is_not_owed_is_refused(ledger: Any) -> None:
     assert not ledger.attempt(Owed("nobody", 1, "console", 0), 0)
+
+
+# -- labels ------------------------------------------------------------------------------------
+
+
+def test_answers_are_kept_in_order_and_none_is_overwritten(ledger: Any) -> None:
+    key = SiteKey("default", "mh0002")
+    said = Said(Kind.PREDICTIVE, "pump_wear", "pump1", 5)
+    first = Label("a1", 1, A, "nothing_found", None, "", 10, 11, ANN, said)
+    second = replace(first, n=2, cause="pump_wear", target="pump1", note="羽根車の摩耗")
+    missed = Label("b2", 1, key, "other", None, "落雷", 5, 12, LOCAL)
+    for label in (missed, first, second):
+        ledger.add_label(label)
+    with pytest.raises(Conflict):
+        ledger.add_label(replace(first, cause="pump_ragging"))
+    assert ledger.labels() == [first, second, missed]
+    assert ledger.labels("default", "mh0001") == [first, second]
+    assert ledger.labels(subject="b2") == [missed]
+    assert ledger.labels("nowhere") == []
+
+
+def test_an_alert_is_closed_with_its_label_or_not_at_all(ledger: Any) -> None:
+    first = opened()
+    ledger.commit_assessment([], [first], [])
+    said = Said(Kind.PREDICTIVE, "pump_ragging", "pump1", 100)
+    label = Label(first.alert.id, 1, A, "pump_ragging", "pump1", "", 200, 200, ANN, said)
+    ledger.add_label(label)
+    before = everything(ledger)
+    with pytest.raises(Conflict):
+        ledger.change_alert(replace(resolved(first), label=label))
+    assert everything(ledger) == before
+    ledger.change_alert(replace(resolved(first), label=replace(label, n=2)))
+    assert not ledger.alert(first.alert.id).open
+    assert [a.n for a in ledger.labels(subject=first.alert.id)] == [1, 2]

@@ -10,6 +10,7 @@ from pumpwatch.domain.actors import LOCAL, SYSTEM
 from pumpwatch.domain.alerts import Alert, Kind, Owed, Severity, Step, Transition
 from pumpwatch.domain.cycles import CycleRow
 from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.labels import Label, Said
 from pumpwatch.domain.messages import Birth
 from pumpwatch.domain.ports import AlertChange, Checkpoint
 from pumpwatch.domain.sites import LogEntry, LogKind, Site
@@ -36,6 +37,8 @@ def fill(url: str) -> None:
     change = AlertChange(ALERT, [FIRST], [Owed("one", 1, "console", 5)])
     ledger.commit_assessment([Checkpoint(KEY, 7, b"\x00\xff")], [change], cycles)
     ledger.attempt(ledger.due(5)[0], 6)
+    said = Said(Kind.PREDICTIVE, "pump_wear", None, 5)
+    ledger.add_label(Label("one", 1, KEY, "other", "pump1", "石", 6, 7, LOCAL, said))
     ledger.close()
 
 

@@ -9,6 +9,7 @@ from pumpwatch.domain.alerts import Finding, Kind, Phase, Severity, Step
 from pumpwatch.domain.clock import ManualClock
 from pumpwatch.domain.errors import Conflict, InvalidInput, NotFound
 from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.labels import Found
 from pumpwatch.domain.sites import Site, SiteMode
 from pumpwatch.services.alerts import AlertService
 from pumpwatch.stores.memory import MemoryLedger
@@ -160,3 +161,71 @@ def test_the_lock_of_the_house_is_held_while_an_alert_changes(ledger):
     alert = opened(ledger)
     AlertService(ledger, ledger, ManualClock(1), POLICY, Spy()).acknowledge(alert.id, CREW)
     assert held == [True, False]
+
+
+# -- what was found ------------------------------------------------------------------------------
+
+
+def test_closing_with_what_was_found_makes_a_label_of_what_the_alert_said(ledger, service):
+    alert = opened(ledger)
+    service.resolve(alert.id, CREW, "rags", Found("pump_ragging", "pump1", "rags", 4000))
+    (label,) = ledger.labels()
+    assert (label.cause, label.target, label.note, label.found_ms) == (
+        "pump_ragging", "pump1", "rags", 4000,
+    )  # fmt: skip
+    assert (label.actor, label.recorded_ms) == (CREW, 5000)
+    assert (label.said.fault, label.said.opened_ms) == ("pump_wear", 1000)
+
+
+def test_a_cause_is_word_enough_to_close_with(ledger, service):
+    alert = opened(ledger)
+    assert not service.resolve(alert.id, CREW, "", Found("nothing_found")).open
+
+
+def test_what_cannot_be_meant_leaves_the_alert_open_and_no_label(ledger, service):
+    alert = opened(ledger)
+    with pytest.raises(InvalidInput):
+        service.resolve(alert.id, CREW, "x", Found("gremlins"))
+    assert ledger.alert(alert.id).open
+    assert ledger.labels() == []
+
+
+def test_an_answer_can_be_corrected_and_the_earlier_one_stays(ledger, service):
+    alert = opened(ledger)
+    service.resolve(alert.id, CREW, "", Found("nothing_found", at_ms=3000))
+    service.answer(alert.id[:8], OTHER, Found("pump_wear", "pump2"))
+    first, second = ledger.labels(subject=alert.id)
+    assert (first.cause, first.actor) == ("nothing_found", CREW)
+    assert (second.n, second.cause, second.actor, second.found_ms) == (2, "pump_wear", OTHER, 3000)
+
+
+def test_a_present_fact_is_answered_while_it_lasts(ledger, service):
+    alert = opened(ledger, kind=Kind.CONDITION)
+    assert service.answer(alert.id, CREW, Found("power_outage")).n == 1
+    assert ledger.alert(alert.id).open
+
+
+def test_a_failure_nobody_was_told_of_is_written_down_once(ledger, service):
+    key = opened(ledger).key
+    label = service.missed(key, CREW, Found("pump_trip", "pump1", "overload", 4500))
+    assert label.said is None
+    with pytest.raises(Conflict):
+        service.missed(key, CREW, Found("pump_trip", "pump1", "again", 4500))
+    withdrawn = service.answer(label.subject[:8], OTHER, Found("nothing_found"))
+    assert (withdrawn.n, withdrawn.found_ms) == (2, 4500)
+
+
+def test_what_an_open_alert_had_named_is_no_missed_failure(ledger, service):
+    alert = opened(ledger)
+    with pytest.raises(Conflict, match=alert.id):
+        service.missed(alert.key, CREW, Found("pump_wear", at_ms=2000))
+    assert service.missed(alert.key, CREW, Found("pump_wear", at_ms=500)).n == 1
+    assert service.missed(alert.key, CREW, Found("pump_trip", at_ms=2000)).n == 1
+
+
+def test_a_missed_failure_is_a_failure_of_a_station_we_know(ledger, service):
+    opened(ledger)
+    with pytest.raises(NotFound):
+        service.missed(SiteKey("default", "mh0404"), CREW, Found("pump_trip"))
+    with pytest.raises(InvalidInput, match="no failure"):
+        service.missed(SiteKey("default", "mh0001"), CREW, Found("nothing_found"))

@@ -14,12 +14,13 @@ import pytest
 
 from pumpwatch.alerting.policy import Policy, Route
 from pumpwatch.diagnosis.assessor import Assessment, SiteAssessor
-from pumpwatch.domain.actors import SYSTEM, Actor
+from pumpwatch.domain.actors import LOCAL, SYSTEM, Actor
 from pumpwatch.domain.alerts import Alert, Finding, Kind, Phase, Severity, Step
 from pumpwatch.domain.clock import MINUTE_MS, SECOND_MS, ManualClock
 from pumpwatch.domain.cycles import CycleRow
 from pumpwatch.domain.errors import Conflict, StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.labels import Found
 from pumpwatch.domain.messages import Telemetry
 from pumpwatch.domain.ports import AlertChange, Checkpoint, InboxRow
 from pumpwatch.domain.samples import Chunk, Edge
@@ -176,6 +177,25 @@ def speak(world: World) -> None:
     world.send(A, 1, seq=8)
     world.send(A, 1, seq=7)
     world.send(A, 1, seq=3)
+
+
+def test_what_people_found_changes_nothing_of_what_is_judged(world: World) -> None:
+    straight = World()
+    for one in (straight, world):
+        one.send(A, 2.5)
+        drain(one.start(), NOW)
+    people = AlertService(world.ledger, world.ledger, ManualClock(NOW * 2), Policy())
+    for alert in world.ledger.alerts():
+        people.answer(alert.id, LOCAL, Found("nothing_found"))
+    people.missed(A, LOCAL, Found("pump_trip", at_ms=NOW))
+    for one in (straight, world):
+        one.service.refresh(NOW)
+        speak(one)
+        drain(one.service, NOW)
+        one.service.settle(NOW)
+    assert world.ledger.labels()
+    assert world.alerts() == straight.alerts()
+    assert world.ledger.checkpoint(A) == straight.ledger.checkpoint(A)
 
 
 # -- restarts ------------------------------------------------------------------------------------

@@ -83,6 +83,38 @@ def test_notes_and_closing(client, world):
     assert [t["step"] for t in answer["transitions"]] == ["opened", "note", "resolved"]
 
 
+def test_what_was_found_is_said_with_closing_and_corrected(client, world):
+    alert = world.alert_of("capacity:pump2")
+    wish = {"name": "山本", "cause": "pump_ragging", "target": "pump2"}
+    answer = client.post(f"/api/v1/alerts/{alert.id}/resolve", json=wish).json()
+    assert [a["cause"] for a in answer["labels"]] == ["pump_ragging"]
+    told = client.post(f"/api/v1/labels/{alert.id}", json={"cause": "nothing_found"}).json()
+    assert (told["n"], told["said"], told["actor"]) == (2, "pump_ragging", "local")
+    scores = client.get("/api/v1/labels").json()
+    assert scores["fleet"]["precision"]["n"] == 1
+    assert scores["fleet"]["precision"]["share"] == 0
+    assert [site["site"] for site in scores["sites"]] == [alert.key.site]
+    detail = client.get(f"/api/v1/alerts/{alert.id}").json()
+    assert [a["cause"] for a in detail["labels"]] == ["nothing_found", "pump_ragging"]
+
+
+def test_a_missed_failure_is_written_down_once(client):
+    wish = {"cause": "pump_trip", "target": "pump1", "found_ms": 1_000}
+    assert client.post("/api/v1/sites/demo/mh0003/missed", json=wish).json()["alerted"] is False
+    assert client.post("/api/v1/sites/demo/mh0003/missed", json=wish).status_code == 409
+    answer = client.post("/api/v1/sites/demo/mh0003/missed", json={"cause": "other"})
+    assert (answer.status_code, answer.json()["field"]) == (422, "note")
+    assert client.get("/api/v1/labels").json()["fleet"]["recall"] == {
+        "hits": 0, "n": 1, "share": 0, "low": 0, "high": pytest.approx(0.7935, abs=1e-4),
+    }  # fmt: skip
+
+
+def test_of_nothing_found_nothing_is_claimed(client):
+    told = client.get("/api/v1/labels").json()
+    assert told["fleet"]["recall"] == {"hits": 0, "n": 0, "share": None, "low": None, "high": None}
+    assert told["sites"] == told["labels"] == []
+
+
 def test_a_persons_change_is_told_to_every_page(client, world):
     watcher = world.feed.subscribe()
     alert = world.alert_of("capacity:pump2")
@@ -192,7 +224,7 @@ def test_operation_ids_stay(client):
     ids = {op["operationId"] for path in spec["paths"].values() for op in path.values()}
     assert ids == {
         "list_sites", "get_site", "get_series", "get_cycles", "list_alerts", "get_alert",
-        "acknowledge_alert", "add_alert_note", "resolve_alert", "list_held", "approve_held",
+        "acknowledge_alert", "add_label", "add_missed_failure", "list_labels", "add_alert_note", "resolve_alert", "list_held", "approve_held",
         "get_status", "get_demo", "start_demo_fault", "clear_demo_fault", "set_demo_speed",
         "healthz", "readyz",
     }  # fmt: skip

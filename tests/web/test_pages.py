@@ -184,6 +184,53 @@ def test_closing_without_a_word_changes_nothing(world, client, send):
     assert world.alert_of("capacity:pump2").open
 
 
+def test_what_was_found_is_chosen_shown_and_corrected(world, client, send):
+    path = alert_path(world, "capacity:pump2")
+    fields = {"cause": "pump_ragging", "target": "pump2", "at": "2020-11-18T02:00"}
+    send(client, f"{path}/resolve", name="山本", note="布を除去", **fields)
+    text = client.get(path).text
+    assert "調査結果を訂正する" in text
+    assert "11月18日(水) 02:00" in text
+    assert "以前の回答" not in text
+    answer = send(client, f"{path}/found", name="鈴木", cause="nothing_found", note=HOSTILE)
+    text = client.get(answer.headers["location"]).text
+    assert "以前の回答" in text
+    assert HOSTILE not in text
+    assert [a.cause for a in world.ledger.labels()] == ["pump_ragging", "nothing_found"]
+    assert "0%" in client.get("/alerts").text.split('id="right"')[1]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"cause": "gremlins"}, {"cause": "other"}, {"cause": "pump_wear", "at": "soon"}]
+)
+def test_what_cannot_have_been_found_is_asked_again(world, client, send, fields):
+    path = alert_path(world, "capacity:pump2")
+    for form in ("resolve", "found"):
+        answer = send(client, f"{path}/{form}", **fields)
+        assert "notice=found-unclear" in answer.headers["location"]
+    assert world.alert_of("capacity:pump2").open
+    assert world.ledger.labels() == []
+
+
+def test_a_failure_that_no_alert_told_of_is_written_down_and_corrected(world, client, send):
+    path = "/sites/demo/mh0003"
+    assert "見逃した" not in client.get(path).text
+    at = {"at": "2020-01-05T10:00"}
+    send(client, f"{path}/missed", cause="pump_trip", target="pump1", note="通報", **at)
+    assert "通報" in client.get(path).text
+    answer = send(client, f"{path}/missed", cause="pump_trip", target="pump1", **at)
+    assert "notice=missed-known" in answer.headers["location"]
+    (label,) = world.ledger.labels()
+    send(client, f"{path}/missed/{label.subject}", cause="nothing_found")
+    assert world.ledger.labels()[-1].found_ms == label.found_ms
+
+
+def test_where_nothing_was_said_nothing_is_claimed(client):
+    text = client.get("/alerts?lang=en").text
+    assert "Nothing can be said yet" in text
+    assert text.count("not known yet") == 3
+
+
 def test_a_present_fact_is_not_closed_by_hand(world, client, send):
     answer = send(client, f"{alert_path(world, 'power')}/resolve", note="done")
     assert "notice=not-closed" in answer.headers["location"]

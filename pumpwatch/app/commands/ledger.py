@@ -24,15 +24,22 @@ from pumpwatch.domain.alerts import Alert, iso_utc, ms_from_iso
 from pumpwatch.domain.clock import WallClock
 from pumpwatch.domain.errors import InvalidInput, NotFound, PumpwatchError
 from pumpwatch.domain.keys import DEFAULT_TENANT, SiteKey, check_id
+from pumpwatch.domain.labels import Found, Label
 from pumpwatch.domain.sites import LogEntry, LogKind, Site, SiteMode, site_from_dict
 from pumpwatch.services.alerts import AlertService
+from pumpwatch.services.label_scores import LabelScores, Share, label_scores, scores_by_site
 from pumpwatch.services.registry import announced, choose_recordings, register_recording
 from pumpwatch.stores.ledger import SqlLedger
 
 sites_app = typer.Typer(no_args_is_help=True, help="Stations: list, add, approve, retire, log.")
-alerts_app = typer.Typer(no_args_is_help=True, help="Alerts: list, show, acknowledge, resolve.")
+alerts_app = typer.Typer(
+    no_args_is_help=True, help="Alerts: list, show, acknowledge, resolve, say what was found."
+)
 
 Who = Annotated[str, typer.Option("--by", help="who does it")]
+Target = Annotated[str | None, typer.Option(help="which pump, e.g. pump1 (default: the station)")]
+_CAUSE = "a fault code of the runbook, nothing_found, or other with words"
+_WHEN = "when it was found, ISO 8601 (default: now, of a correction: as before)"
 
 
 @contextmanager
@@ -359,18 +366,94 @@ def alerts_ack(
 @alerts_app.command("resolve")
 def alerts_resolve(
     alert: Annotated[str, typer.Argument(help="id, or its beginning")],
-    found: Annotated[str, typer.Option(help="what was found and done")],
+    found: Annotated[str, typer.Option(help="in words: what was found and done")] = "",
+    cause: Annotated[str | None, typer.Option(help=_CAUSE)] = None,
+    target: Target = None,
+    at: Annotated[str | None, typer.Option(help=_WHEN)] = None,
     by: Who = "",
     config: ConfigFile = None,
     data_dir: DataDirOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Close it, saying what was found."""
+    """Close it, saying what was found: its cause becomes a label (see `alerts labels`)."""
     with _ledger(config, data_dir) as (ledger, _):
         known = _service(ledger).find(alert).id
         told = sorted({owed.notifier for owed in ledger.owed_for(known)})
-        changed = _service(ledger, told).resolve(known, _actor(by), found)
+        label = None if cause is None else _found(cause, target, found, at)
+        changed = _service(ledger, told).resolve(known, _actor(by), found, label)
     _say(alert_row(changed), f"{changed.id[:8]} resolved", as_json)
+
+
+@alerts_app.command("label")
+def alerts_label(
+    subject: Annotated[
+        str, typer.Argument(help="id of an alert or missed failure, or its beginning")
+    ],
+    cause: Annotated[str, typer.Argument(help=_CAUSE)],
+    target: Target = None,
+    at: Annotated[str | None, typer.Option(help=_WHEN)] = None,
+    note: Annotated[str, typer.Option(help="in words; needed for other")] = "",
+    by: Who = "",
+    config: ConfigFile = None,
+    data_dir: DataDirOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what was found, or correct it: the earlier answer stays in the record."""
+    with _ledger(config, data_dir) as (ledger, _):
+        label = _service(ledger).answer(subject, _actor(by), _found(cause, target, note, at))
+    _say(_label_row(label), f"{label.subject[:8]}: {label.cause} (answer {label.n})", as_json)
+
+
+@alerts_app.command("missed")
+def alerts_missed(
+    site: str,
+    cause: Annotated[str, typer.Argument(help=_CAUSE)],
+    target: Target = None,
+    at: Annotated[str | None, typer.Option(help="when it failed, ISO 8601 (default: now)")] = None,
+    note: Annotated[str, typer.Option(help="in words; needed for other")] = "",
+    tenant: Tenant = DEFAULT_TENANT,
+    by: Who = "",
+    config: ConfigFile = None,
+    data_dir: DataDirOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write down a failure that no alert told of: only so can recall be known."""
+    with _ledger(config, data_dir) as (ledger, _):
+        found = _found(cause, target, note, at)
+        label = _service(ledger).missed(SiteKey(tenant, site), _actor(by), found)
+    _say(_label_row(label), f"{label.subject[:8]}: {label.key} failed, {label.cause}", as_json)
+
+
+@alerts_app.command("labels")
+def alerts_labels(
+    tenant: Annotated[str | None, typer.Option(help="only this tenant")] = None,
+    site: Annotated[str | None, typer.Option(help="only this site")] = None,
+    config: ConfigFile = None,
+    data_dir: DataDirOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """How right the alerts were, by what people found; with --json every answer too."""
+    with _ledger(config, data_dir) as (ledger, _):
+        labels = ledger.labels(tenant, site)
+    total, by_site = label_scores(labels), scores_by_site(labels)
+    if as_json:
+        emit(
+            {
+                "fleet": _scores_row(total),
+                "sites": [{**k._asdict(), **_scores_row(s)} for k, s in by_site.items()],
+                "labels": [_label_row(label) for label in labels],
+            }
+        )
+        return
+    parts = {f"{key.tenant}/{key.site}": scores for key, scores in by_site.items()}
+    table(
+        ["", "precision", "named rightly", "recall"],
+        [
+            [name, *(_share(share) for share in (s.precision, s.named, s.recall))]
+            for name, s in ({"all": total} | parts if parts else {}).items()
+        ],
+        "no labels yet: say what was found (pumpwatch alerts resolve|label|missed)",
+    )
 
 
 def _service(ledger: SqlLedger, told: Iterable[str] = ()) -> AlertService:
@@ -415,6 +498,34 @@ def _transitions(ledger: SqlLedger, alert: Alert) -> list[dict[str, Any]]:
         }
         for t in ledger.transitions(alert.id)
     ]
+
+
+def _found(cause: str, target: str | None, note: str, at: str | None) -> Found:
+    return Found(cause, target, note, None if at is None else _moment(at))
+
+
+def _label_row(label: Label) -> dict[str, Any]:
+    return {
+        "subject": label.subject, "n": label.n, **label.key._asdict(), "cause": label.cause,
+        "target": label.target, "note": label.note, "found": iso_utc(label.found_ms),
+        "recorded": iso_utc(label.recorded_ms), "who": label.actor.id,
+        "alerted": label.said is not None, "said": label.said and label.said.fault,
+    }  # fmt: skip
+
+
+def _scores_row(scores: LabelScores) -> dict[str, Any]:
+    shares = {"precision": scores.precision, "named": scores.named, "recall": scores.recall}
+    return {
+        name: {"hits": s.hits, "n": s.n, "share": s.value, "interval": s.interval}
+        for name, s in shares.items()
+    }
+
+
+def _share(share: Share) -> str:
+    if share.value is None or share.interval is None:
+        return "-"
+    low, high = share.interval
+    return f"{share.value:.2f} ({share.hits} of {share.n}; {low:.2f}-{high:.2f})"
 
 
 def _plain(value: Any) -> str:
