@@ -20,6 +20,7 @@ from pumpwatch.domain.labels import Label
 from pumpwatch.domain.messages import Arrival, Birth, Lane, Poison, Stamp, Watermark
 from pumpwatch.domain.samples import Chunk
 from pumpwatch.domain.sites import LogEntry, Site, SiteMode
+from pumpwatch.domain.tuning import TuningVersion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -275,7 +276,7 @@ class AlertChange:
 
 
 class SiteBook(Protocol):
-    """Sites, their log, and those that wait for approval."""
+    """Sites, their log, their own settings of diagnosis, and those that wait for approval."""
 
     def sites(self, tenant: str | None = None) -> dict[SiteKey, Site]: ...
 
@@ -301,8 +302,17 @@ class SiteBook(Protocol):
 
     def log(self, key: SiteKey) -> list[LogEntry]: ...
 
+    def tunings(self, key: SiteKey | None = None) -> dict[SiteKey, list[TuningVersion]]:
+        """The versions of each site's own settings, oldest first; a site without any is absent."""
+        ...
+
+    def add_tuning(self, key: SiteKey, version: TuningVersion) -> None:
+        """Add a version; the change is audited. Raises `Conflict` when its number is taken: none is ever
+        rewritten."""
+        ...
+
     def changed_since(self, number: int) -> tuple[int, set[SiteKey]]:
-        """The number of the newest change (put, retired, log added), and the sites that changed
+        """The number of the newest change (put, retired, log or tuning added), and the sites that changed
         after change ``number``; 0 is before the first."""
         ...
 

@@ -17,6 +17,7 @@ import structlog
 from pumpwatch.alerting.lifecycle import apply
 from pumpwatch.alerting.policy import Policy
 from pumpwatch.diagnosis.assessor import Assessment, SiteAssessor
+from pumpwatch.diagnosis.tuned import TunedAssessor
 from pumpwatch.domain.alerts import Alert, Finding
 from pumpwatch.domain.clock import MINUTE_MS
 from pumpwatch.domain.cycles import CycleRow
@@ -26,6 +27,7 @@ from pumpwatch.domain.messages import EdgeEvent, Message, Poison, Telemetry
 from pumpwatch.domain.ports import AlertBook, AlertChange, Checkpoint, Inbox, InboxRow, SiteBook
 from pumpwatch.domain.samples import Chunk, Edge
 from pumpwatch.domain.sites import LogEntry, Site, SiteMode
+from pumpwatch.domain.tuning import TuningVersion
 from pumpwatch.services.joining import Joiner
 from pumpwatch.services.live import LiveFeed
 from pumpwatch.services.ordering import Resequencer, Sequenced
@@ -111,7 +113,7 @@ class _Run:
     """One site under assessment."""
 
     site: Site
-    assessor: SiteAssessor
+    assessor: TunedAssessor
     order: Resequencer
     log: set[LogEntry]
     position: int
@@ -169,6 +171,7 @@ class AssessService:
         self._late_position = 0
         self._caught_up = False
         self._changes_seen = 0
+        self._tunings: dict[SiteKey, list[TuningVersion]] = {}
         self._newest: dict[SiteKey, Chunk] = {}
         self.last_assess_ms: int | None = None
         self.counters = {"held": 0, "findings": 0, "failed_sites": 0, "checkpoints_lost": 0}
@@ -242,7 +245,7 @@ class AssessService:
         self._commit(self._runs.values(), now_ms)
 
     def refresh(self, now_ms: int) -> None:
-        """Take up sites that were approved, changed or retired, and new entries of the site logs."""
+        """Take up sites that were approved, changed, tuned or retired, and new entries of the site logs."""
         self._admit(now_ms)
 
     def install(self, key: SiteKey, model: object, effective_ms: int) -> None:
@@ -292,7 +295,7 @@ class AssessService:
         newest, changed = self._sites.changed_since(self._changes_seen)
         if not changed:
             return
-        sites = self._sites.sites()
+        sites, self._tunings = self._sites.sites(), self._sites.tunings()
         gone = self._runs.keys() - sites.keys()
         self._commit([self._runs[key] for key in gone], now_ms)
         for key in gone:
@@ -331,13 +334,20 @@ class AssessService:
         """Let the assessor know what people changed of its site."""
         if site != run.site:
             key, state = run.assessor.key, run.assessor.snapshot()
-            run.assessor = self._make_assessor(key, site, entries, state)
+            run.assessor = self._assessor(key, site, entries, state)
             run.site, run.log, run.dirty = site, set(entries), True
+        run.assessor.tune(self._tunings.get(run.assessor.key, ()))
         for entry in entries:
             if entry not in run.log:
                 run.log.add(entry)
                 run.assessor.add_log(entry)
                 run.dirty = True
+
+    def _assessor(
+        self, key: SiteKey, site: Site, entries: Sequence[LogEntry], state: bytes | None
+    ) -> TunedAssessor:
+        made = self._make_assessor(key, site, entries, state)
+        return TunedAssessor(made, self._tunings.get(key, ()))
 
     def _start(self, key: SiteKey, site: Site, now_ms: int) -> _Run:
         entries, checkpoint = self._sites.log(key), self._alerts.checkpoint(key)
@@ -348,7 +358,7 @@ class AssessService:
                 log.error("checkpoint cannot be read, judging anew from the inbox",
                           site=str(key), error=str(error))  # fmt: skip
                 self.counters["checkpoints_lost"] += 1
-        assessor = self._make_assessor(key, site, entries, None)
+        assessor = self._assessor(key, site, entries, None)
         return _Run(site, assessor, Resequencer(), set(entries), 0, now_ms)
 
     def _go_on(
@@ -357,7 +367,7 @@ class AssessService:
         state = msgspec.msgpack.decode(checkpoint.state, type=_State)
         return _Run(
             site,
-            self._make_assessor(checkpoint.key, site, entries, state.assessor),
+            self._assessor(checkpoint.key, site, entries, state.assessor),
             Resequencer(state.expected, state.missed),
             set(entries),
             checkpoint.position,

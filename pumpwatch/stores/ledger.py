@@ -31,8 +31,10 @@ from pumpwatch.domain.labels import Label, Said
 from pumpwatch.domain.messages import Birth
 from pumpwatch.domain.ports import AlertChange, AuditEntry, Checkpoint, HeldSite
 from pumpwatch.domain.sites import LogEntry, LogKind, Site, SiteMode
+from pumpwatch.domain.tuning import TuningVersion
 from pumpwatch.stores import tables
 from pumpwatch.stores.database import Database
+from pumpwatch.stores.tunings import read_tunings, tuning_audited, write_tuning
 
 _URGENCY = case(
     {str(severity): severity.rank for severity in Severity}, value=tables.transitions.c.severity
@@ -159,6 +161,15 @@ class SqlLedger:
         with self._db.read() as connection:
             rows = connection.execute(select(table).where(_of(table, key))).all()
         return sort_log([LogEntry(r.t_ms, LogKind(r.kind), r.target, r.note) for r in rows])
+
+    def tunings(self, key: SiteKey | None = None) -> dict[SiteKey, list[TuningVersion]]:
+        with self._db.read() as connection:
+            return read_tunings(connection, key)
+
+    def add_tuning(self, key: SiteKey, version: TuningVersion) -> None:
+        with self._db.write() as connection:
+            before = write_tuning(connection, key, version)
+            _audit(connection, tuning_audited(key, version, before))
 
     def changed_since(self, number: int) -> tuple[int, set[SiteKey]]:
         table = tables.audit

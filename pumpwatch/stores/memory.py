@@ -28,7 +28,9 @@ from pumpwatch.domain.ports import (
 from pumpwatch.domain.samples import Chunk, bucket_grid
 from pumpwatch.domain.signals import SIGNALS
 from pumpwatch.domain.sites import LogEntry, Site
+from pumpwatch.domain.tuning import TuningVersion
 from pumpwatch.stores.rows import EMPTY, band, kept_rows, total
+from pumpwatch.stores.tunings import tuned_meanwhile, tuning_audited
 
 
 class MemorySeries:
@@ -134,6 +136,7 @@ class MemoryLedger:
         self._held: dict[SiteKey, HeldSite] = {}
         self._births: dict[SiteKey, tuple[int, Birth]] = {}
         self._log: dict[SiteKey, set[LogEntry]] = {}
+        self._tunings: dict[SiteKey, list[TuningVersion]] = {}
         self._audit: list[AuditEntry] = []
         self._alerts: dict[str, Alert] = {}
         self._transitions: dict[str, dict[int, Transition]] = {}
@@ -214,6 +217,19 @@ class MemoryLedger:
         with self._lock:
             entries = list(self._log.get(key, ()))
         return sorted(entries, key=lambda e: (e.t_ms, e.kind, e.target or "", e.note))
+
+    def tunings(self, key: SiteKey | None = None) -> dict[SiteKey, list[TuningVersion]]:
+        with self._lock:
+            return {k: list(v) for k, v in sorted(self._tunings.items()) if key in (None, k)}
+
+    def add_tuning(self, key: SiteKey, version: TuningVersion) -> None:
+        with self._lock:
+            versions = self._tunings.get(key, [])
+            if version.n != len(versions) + 1:
+                raise tuned_meanwhile(key, version.n)
+            before = versions[-1].settings if versions else None
+            self._tunings[key] = [*versions, version]
+            self._audit.append(tuning_audited(key, version, before))
 
     def changed_since(self, number: int) -> tuple[int, set[SiteKey]]:
         with self._lock:

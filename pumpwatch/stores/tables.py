@@ -92,6 +92,20 @@ site_log = Table(
     _ms("recorded_ms"),
 )
 
+tunings = Table(
+    "tunings",
+    metadata,
+    *_site_key(),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    _ms("effective_ms"),
+    _ms("made_ms"),
+    Column("actor", Text, nullable=False),
+    Column("role", _CODE, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("settings", _JSON, nullable=False),
+    Column("restores", Integer),
+)
+
 alerts = Table(
     "alerts",
     metadata,

@@ -26,6 +26,7 @@ from pumpwatch.domain.labels import Label, Said
 from pumpwatch.domain.messages import Birth
 from pumpwatch.domain.ports import AlertChange, AuditEntry, Checkpoint
 from pumpwatch.domain.sites import LogEntry, LogKind, Site, SiteMode
+from pumpwatch.domain.tuning import TuningVersion
 
 A = SiteKey("default", "mh0001")
 B = SiteKey("other-town", "mh0001")
@@ -396,3 +397,34 @@ def test_an_alert_is_closed_with_its_label_or_not_at_all(ledger: Any) -> None:
     ledger.change_alert(replace(resolved(first), label=replace(label, n=2)))
     assert not ledger.alert(first.alert.id).open
     assert [a.n for a in ledger.labels(subject=first.alert.id)] == [1, 2]
+
+
+# -- tuning ------------------------------------------------------------------------------------
+
+
+def test_versions_of_a_site_s_settings_are_added_and_never_rewritten(ledger: Any) -> None:
+    first = TuningVersion(
+        1, 60, 50, ANN, "雨が多い", {"set": {"limit": 12.5}, "muted": ["pump_wear"]}
+    )
+    second = TuningVersion(2, 0, 70, LOCAL, "taken back", {}, restores=0)
+    other = TuningVersion(1, 10, 10, LOCAL, "why", {"set": {"partner_comparison": False}})
+    ledger.add_tuning(A, first)
+    ledger.add_tuning(B, other)
+    ledger.add_tuning(A, second)
+    for taken in (first, replace(second, reason="another"), replace(first, n=4)):
+        with pytest.raises(Conflict, match="default/mh0001"):
+            ledger.add_tuning(A, taken)
+    assert ledger.tunings() == {A: [first, second], B: [other]}
+    assert ledger.tunings(A) == {A: [first, second]}
+    assert ledger.tunings(SiteKey("default", "mh0003")) == {}
+
+
+def test_a_new_version_is_audited_and_told_to_whoever_follows_the_sites(ledger: Any) -> None:
+    number, _ = ledger.changed_since(0)
+    ledger.add_tuning(A, TuningVersion(1, 60, 50, ANN, "why", {"set": {"limit": 12.0}}))
+    assert ledger.changed_since(number)[1] == {A}
+    ledger.add_tuning(A, TuningVersion(2, 80, 70, ANN, "again", {}, restores=0))
+    (entry, _) = ledger.audit(2)
+    assert (entry.at_ms, entry.actor, entry.action, entry.key) == (70, ANN, "tuned", A)
+    assert entry.before == {"n": 1, "settings": {"set": {"limit": 12.0}}}
+    assert entry.after == {"n": 2, "reason": "again", "settings": {}}

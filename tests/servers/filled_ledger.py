@@ -14,6 +14,7 @@ from pumpwatch.domain.labels import Label, Said
 from pumpwatch.domain.messages import Birth
 from pumpwatch.domain.ports import AlertChange, Checkpoint
 from pumpwatch.domain.sites import LogEntry, LogKind, Site
+from pumpwatch.domain.tuning import TuningVersion
 from pumpwatch.stores import tables
 from pumpwatch.stores.database import Database
 from pumpwatch.stores.ledger import SqlLedger
@@ -39,6 +40,8 @@ def fill(url: str) -> None:
     ledger.attempt(ledger.due(5)[0], 6)
     said = Said(Kind.PREDICTIVE, "pump_wear", None, 5)
     ledger.add_label(Label("one", 1, KEY, "other", "pump1", "石", 6, 7, LOCAL, said))
+    version = TuningVersion(1, 8, 7, LOCAL, "雨が多い", {"set": {"limit": 12.0}})
+    ledger.add_tuning(KEY, version)
     ledger.close()
 
 

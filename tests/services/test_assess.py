@@ -14,6 +14,7 @@ import pytest
 
 from pumpwatch.alerting.policy import Policy, Route
 from pumpwatch.diagnosis.assessor import Assessment, SiteAssessor
+from pumpwatch.diagnosis.settings import DiagnosisSettings
 from pumpwatch.domain.actors import LOCAL, SYSTEM, Actor
 from pumpwatch.domain.alerts import Alert, Finding, Kind, Phase, Severity, Step
 from pumpwatch.domain.clock import MINUTE_MS, SECOND_MS, ManualClock
@@ -25,6 +26,7 @@ from pumpwatch.domain.messages import Telemetry
 from pumpwatch.domain.ports import AlertChange, Checkpoint, InboxRow
 from pumpwatch.domain.samples import Chunk, Edge
 from pumpwatch.domain.sites import LogEntry, LogKind, Site, SiteMode
+from pumpwatch.domain.tuning import TuningVersion
 from pumpwatch.services import assess
 from pumpwatch.services.alerts import AlertService
 from pumpwatch.services.assess import AssessService
@@ -52,6 +54,8 @@ class FakeAssessor:
         self.key, self.site = key, site
         self.s = msgspec.msgpack.decode(state, type=_Seen) if state else _Seen()
         self.s.log = len(log)
+        self.settings = DiagnosisSettings()
+        self.limits: list[tuple[int, float]] = []
         self.ticks: list[int] = []
         self.installed: list[object] = []
 
@@ -63,6 +67,7 @@ class FakeAssessor:
             if level == 9:
                 raise ZeroDivisionError("no water")
             self.s.rows.append((t_ms, level))
+            self.limits.append((t_ms, self.settings.limit))
             cycles.append(CycleRow(t_ms, t_ms + 1, "pump1"))
             if (level > 2) != self.s.high:
                 self.s.high = level > 2
@@ -82,6 +87,9 @@ class FakeAssessor:
 
     def install(self, model: object, effective_ms: int) -> None:
         self.installed.append(model)
+
+    def retune(self, settings: DiagnosisSettings) -> None:
+        self.settings = settings
 
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode(self.s)
@@ -196,6 +204,36 @@ def test_what_people_found_changes_nothing_of_what_is_judged(world: World) -> No
     assert world.ledger.labels()
     assert world.alerts() == straight.alerts()
     assert world.ledger.checkpoint(A) == straight.ledger.checkpoint(A)
+
+
+# -- tuning --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_station_is_judged_by_its_own_settings_from_their_moment_on_and_no_other_is_touched(
+    world: World, restarted: bool
+) -> None:
+    straight = World()
+    for one in (straight, world):
+        one.send(A, 1, NOW)
+        one.send(B, 1, NOW)
+        drain(one.start(), NOW)
+        one.service.settle(NOW)
+    own = TuningVersion(1, NOW + 15_000, NOW, LOCAL, "why", {"set": {"limit": 20}})
+    world.ledger.add_tuning(A, own)
+    if restarted:
+        world.start()
+    world.service.refresh(NOW)
+    for one in (straight, world):
+        for n in (1, 2):
+            one.send(A, 1, NOW + n * 10_000)
+            one.send(B, 1, NOW + n * 10_000)
+        drain(one.service, NOW)
+        one.service.settle(NOW)
+    plain = DiagnosisSettings().limit
+    assert world.made[A].limits[-2:] == [(NOW + 10_000, plain), (NOW + 20_000, 20)]
+    assert {limit for _, limit in world.made[B].limits} == {plain}
+    assert world.ledger.checkpoint(B) == straight.ledger.checkpoint(B)
 
 
 # -- restarts ------------------------------------------------------------------------------------
