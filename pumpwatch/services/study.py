@@ -322,7 +322,7 @@ def _judge(
     stray = [
         e
         for e in episodes
-        if e.opened_ms >= known_ms and not any(_speaks_of(e, f, job) for f in within)
+        if e.opened_ms >= known_ms and not any(speaks_of(e, f, job.lookback_ms) for f in within)
     ]
     told = sorted((f for e in stray for f in e.told), key=lambda f: f.t_ms)
     told_at = set(notifications([f.t_ms for f in told]))
@@ -361,12 +361,18 @@ def episodes_of(findings: Sequence[Finding]) -> list[Episode]:
     return sorted(episodes, key=lambda e: e.opened_ms)
 
 
-def _speaks_of(episode: Episode, failure: Failure, job: _Job) -> bool:
-    """It stood when the failure came, or was opened by the failure before it was repaired."""
+def foretells(episode: Episode, failure: Failure, lookback_ms: int) -> bool:
+    """It began before the failure, not too long ago, and still stood when the failure came."""
+    at = failure.failed_ms
+    return at - lookback_ms <= episode.opened_ms < at and episode.stands_at(at)
+
+
+def speaks_of(episode: Episode, failure: Failure, lookback_ms: int) -> bool:
+    """It foretold the failure, or was opened by it before it was repaired."""
     at = failure.failed_ms
     until = at if failure.repaired_ms is None else failure.repaired_ms
-    foretold = at - job.lookback_ms <= episode.opened_ms and episode.stands_at(at)
-    return foretold or at <= episode.opened_ms <= until + STANDING_MS
+    opened_by_it = at <= episode.opened_ms <= until + STANDING_MS
+    return foretells(episode, failure, lookback_ms) or opened_by_it
 
 
 def _share_of(episodes: Sequence[Episode], begin_ms: int, end_ms: int) -> float:
@@ -426,8 +432,8 @@ def _case(
     assessment: Assessment,
     job: _Job,
 ) -> Case:
-    at, begin = failure.failed_ms, failure.failed_ms - job.lookback_ms
-    before = [e for e in episodes if begin <= e.opened_ms < at and e.stands_at(at)]
+    at = failure.failed_ms
+    before = [e for e in episodes if foretells(e, failure, job.lookback_ms)]
     last = max((e.last_before(at) for e in before), key=lambda f: f.t_ms, default=None)
     after = [f.t_ms for f in assessment.findings if _opened(f) and at <= f.t_ms <= at + NOTICED_MS]
     span, series = _evidence(failure, before, last, recording, assessment)
