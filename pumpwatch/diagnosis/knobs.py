@@ -164,6 +164,14 @@ _ALL = (
         ),
     ),
     Knob(
+        "fast_effect", "threshold", _SHARE, 0.05, 0.6,
+        Words("Loss of capacity told from single cycles alone", "数回の運転だけで知らせる揚水能力低下"),
+        Words(
+            "Higher: a sudden loss must be larger before it is told within hours.",
+            "大きくすると、数時間で知らせるのは、より大きな急低下だけになります。",
+        ),
+    ),
+    Knob(
         "alarm_capacity", "threshold", _SHARE, 0.3, 0.95,
         Words("Capacity below which work is urgent", "至急の対応とする揚水能力"),
         Words(
