@@ -1,6 +1,6 @@
 """What every fault code means to a crew: in English, marked for translation.
 
-One `Entry` per code of `pumpwatch.domain.faults`. The alert page, the notices and the runbook are
+One `Entry` per code of `pumpwatch.domain.faults`, the installation's own included. The alert page, the notices and the runbook are
 all written from here.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pumpwatch.alerting.i18n import N_
 from pumpwatch.domain.alerts import Severity
-from pumpwatch.domain.faults import FAULT_GROUP, Group
+from pumpwatch.domain.faults import FAULT_GROUP, HUB_FAULTS, Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,11 @@ GROUP_TITLE: dict[Group, str] = {
     Group.SUPPLY: N_("Power and communications"),
     Group.STATE: N_("State of the station"),
 }
+
+HUB_GROUP_TITLE = N_("The installation itself")
+HUB_URGENCY_TEXT = N_(
+    "See to it within hours, at night too: until then a station may need help and nobody is told."
+)
 
 _LIFT = N_("Switch the pump off at the panel, lock it out, and make sure the other pump runs.")
 _ENTRY = N_(
@@ -472,4 +477,90 @@ _ENTRIES: dict[str, Entry] = {
     ),
 }  # fmt: skip
 
-ENTRIES: dict[str, Entry] = {code: _ENTRIES[code] for code in FAULT_GROUP}
+_STATUS_PAGE = N_("Look at the system page, or run pumpwatch doctor: it names the remedy.")
+_WELL_AGAIN = N_("The system page says that all is well, and this alert is over by itself.")
+_NOTHING_LOST = N_("Do not clear anything: stations keep what they measure until the hub has it.")
+
+_HUB_ENTRIES: dict[str, Entry] = {
+    "broker_lost": Entry(
+        N_("no connection to the broker"),
+        N_(
+            "The hub has lost its message broker. No station is heard, so no new alert of any of them "
+            "can be told."
+        ),
+        (
+            N_("See whether the broker runs, and whether this machine reaches it."),
+            N_("See whether its certificate, user name or password has changed or expired."),
+            _STATUS_PAGE,
+            _NOTHING_LOST,
+        ),
+        (),
+        _WELL_AGAIN,
+        observed=True,
+    ),
+    "hub_behind": Entry(
+        N_("messages are not worked off"),
+        N_(
+            "Messages of stations wait too long to be written down or judged. Alerts come late or not "
+            "at all."
+        ),
+        (
+            N_("See whether the disk is full or slow, and whether the machine is too busy."),
+            _STATUS_PAGE,
+            N_("If the log names an error that comes again, restart the hub once and report it."),
+            _NOTHING_LOST,
+        ),
+        (),
+        _WELL_AGAIN,
+        observed=True,
+    ),
+    "telemetry_held": Entry(
+        N_("telemetry is left with the stations"),
+        N_(
+            "The disk is nearly full or too much is unread, so the hub takes switching events only. "
+            "Whatever needs levels and currents is judged late."
+        ),
+        (
+            N_("See on the system page whether it is the disk or the backlog."),
+            N_("Make room on the disk: old backups and logs first, no file of the data directory."),
+            N_("Within 30 days stations send everything that they kept meanwhile."),
+        ),
+        (),
+        _WELL_AGAIN,
+        observed=True,
+    ),
+    "series_away": Entry(
+        N_("samples are not recorded"),
+        N_(
+            "The store of samples does not answer. Charts are blank; alerts go on, and samples wait in "
+            "the inbox."
+        ),
+        (
+            N_("See whether the time-series server runs and has room on its disk."),
+            _STATUS_PAGE,
+        ),
+        (),
+        N_("Charts show the time of the outage, and this alert is over by itself."),
+        observed=True,
+    ),
+    "notify_failing": Entry(
+        N_("notifications do not get out"),
+        N_(
+            "A channel takes no notification. Whoever is told by this channel alone hears of no alert; "
+            "what is owed is tried on."
+        ),
+        (
+            N_("Read the open alerts on the page now, and tell the crews yourself."),
+            N_("See whether the receiver runs, and whether this machine reaches it."),
+            N_("See whether address, secret or certificate of the channel has changed or expired."),
+        ),
+        (),
+        N_("The system page shows a notification that was sent, and this alert is over by itself."),
+        observed=True,
+    ),
+}
+
+ENTRIES: dict[str, Entry] = {
+    **{code: _ENTRIES[code] for code in FAULT_GROUP},
+    **{code: _HUB_ENTRIES[code] for code in HUB_FAULTS},
+}

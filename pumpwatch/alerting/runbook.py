@@ -8,12 +8,19 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pumpwatch.alerting.catalogue import ENTRIES, GROUP_TITLE, URGENCY, URGENCY_TEXT
+from pumpwatch.alerting.catalogue import (
+    ENTRIES,
+    GROUP_TITLE,
+    HUB_GROUP_TITLE,
+    URGENCY,
+    URGENCY_TEXT,
+)
 from pumpwatch.alerting.i18n import LANGS, N_, Translator, translator
-from pumpwatch.domain.faults import FAULT_GROUP, Group
+from pumpwatch.domain.faults import FAULT_GROUP, HUB_FAULTS, Group
 
 _NAME = N_("Alert runbook")
 _OBSERVED = N_("The panel or the level shows it directly.")
+_HUB_OBSERVED = N_("The hub has noticed it in itself.")
 _CONCLUDED = N_(
     "It is concluded from the signs in the alert: look at what speaks for and against it."
 )
@@ -57,10 +64,13 @@ def _index(tr: Translator) -> str:
             for severity, text in URGENCY_TEXT.items()
         ),
     ]
-    for group in Group:
-        codes = [code for code in ENTRIES if FAULT_GROUP[code] is group]
+    groups = {
+        GROUP_TITLE[group]: [code for code in FAULT_GROUP if FAULT_GROUP[code] is group]
+        for group in Group
+    }
+    for title, codes in [*groups.items(), (HUB_GROUP_TITLE, HUB_FAULTS)]:
         lines = [f"- [{_title(code, tr)}]({code}.md) `{code}`" for code in codes]
-        parts += ["## " + tr._(GROUP_TITLE[group]), "\n".join(lines)]
+        parts += ["## " + tr._(title), "\n".join(lines)]
     return _joined(parts)
 
 
@@ -68,9 +78,9 @@ def _page(code: str, tr: Translator) -> str:
     entry = ENTRIES[code]
     parts = [
         "# " + _title(code, tr),
-        f"`{code}` · {tr._(GROUP_TITLE[FAULT_GROUP[code]])}",
+        f"`{code}` · {tr._(_group_title(code))}",
         tr._(entry.meaning),
-        tr._(_OBSERVED if entry.observed else _CONCLUDED),
+        tr._(_known_by(code)),
         "## " + tr._("What to do"),
         "\n".join(f"{n}. {tr._(step)}" for n, step in enumerate(entry.do, 1)),
     ]
@@ -80,6 +90,16 @@ def _page(code: str, tr: Translator) -> str:
     parts += ["## " + tr._("How to verify afterwards"), tr._(entry.verify)]
     all_alerts = tr._("All alerts")
     return _joined([*parts, f"[{all_alerts}](README.md)"])
+
+
+def _known_by(code: str) -> str:
+    if code in HUB_FAULTS:
+        return _HUB_OBSERVED
+    return _OBSERVED if ENTRIES[code].observed else _CONCLUDED
+
+
+def _group_title(code: str) -> str:
+    return GROUP_TITLE[FAULT_GROUP[code]] if code in FAULT_GROUP else HUB_GROUP_TITLE
 
 
 def _joined(parts: list[str]) -> str:

@@ -10,10 +10,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pumpwatch.alerting.catalogue import ENTRIES, URGENCY, URGENCY_TEXT, Entry
+from pumpwatch.alerting.catalogue import (
+    ENTRIES,
+    HUB_URGENCY_TEXT,
+    URGENCY,
+    URGENCY_TEXT,
+    Entry,
+)
 from pumpwatch.alerting.i18n import Translator
 from pumpwatch.alerting.signs import number_of, point, pump_name, sentence, shown_by
 from pumpwatch.domain.alerts import Alert, Kind, Severity, Step, ms_from_iso
+from pumpwatch.domain.keys import HUB_KEY
 from pumpwatch.domain.sites import Site
 
 MAX_SIGNS = 6
@@ -64,7 +71,7 @@ def word(alert: Alert, site: Site, tr: Translator) -> Wording:
         do=[tr._(step) for step in entry.do],
         bring=[tr._(thing) for thing in _bring(alert, entry)],
         verify=tr._(entry.verify),
-        urgency=tr._(URGENCY_TEXT[alert.severity]),
+        urgency=tr._(_urgency_text(alert)),
     )
 
 
@@ -115,6 +122,12 @@ def _title(alert: Alert, site: Site, tr: Translator) -> str:
     return tr._("[{urgency}] {title}").format(
         urgency=severity_title(alert.severity, tr), title=plain_title(alert, site, tr)
     )
+
+
+def _urgency_text(alert: Alert) -> str:
+    """To go to the hub helps no well: its own alerts of some urgency have a line of their own."""
+    own = alert.key == HUB_KEY and alert.severity.rank > Severity.WARNING.rank
+    return HUB_URGENCY_TEXT if own else URGENCY_TEXT[alert.severity]
 
 
 def _entry(alert: Alert) -> Entry:

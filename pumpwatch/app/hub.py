@@ -7,7 +7,7 @@ import shutil
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -36,11 +36,12 @@ from pumpwatch.domain.ports import DoorOutcome, HubStatus, Notifier, SiteAge, St
 from pumpwatch.domain.sites import LogEntry, Site, SiteMode
 from pumpwatch.services.alerts import AlertService
 from pumpwatch.services.assess import AssessService
-from pumpwatch.services.health import reasons, site_ages, waiting_ms
+from pumpwatch.services.health import outages, reasons, site_ages, waiting_ms
 from pumpwatch.services.hold import Hold, HoldLimits
 from pumpwatch.services.ingest import Door
 from pumpwatch.services.live import LiveFeed
 from pumpwatch.services.notify import NotifyMachine
+from pumpwatch.services.outages import OutageWatch
 from pumpwatch.services.queries import QUIET_REAL_MS, Queries, quiet_limit_ms
 from pumpwatch.services.record import Recorder
 from pumpwatch.services.train import Trainer
@@ -108,7 +109,8 @@ class Hub:
     """One process that receives, keeps, judges and tells. `start` begins all threads, `stop` ends them.
 
     ``clock`` is the time of everything the hub says; delays of threads run on the machine's own.
-    ``tenants`` are those it listens to (all by default).
+    ``tenants`` are those it listens to (all by default). ``beat`` is called now and then while all is
+    well.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class Hub:
         broker_host: str | None = None,
         broker_port: int | None = None,
         tenants: Sequence[str] = ("+",),
+        beat: Callable[[], None] | None = None,
     ) -> None:
         self.clock, self.settings, self._path = clock, settings, directory.path
         self.stores = open_stores(directory, settings.series, settings.ledger)
@@ -183,6 +186,8 @@ class Hub:
             url=self._alert_url,
         )
         self.queries = Queries(ledger, ledger, self.stores.series, clock, self)
+        self._watch = OutageWatch(ledger, policy, self._alert_lock, 60 * settings.health.alert_min)
+        self._beat = beat
         self.upkeep = Upkeep(self.stores.series, ledger, settings.retention)
         self._workers = [
             Worker("assess", self._assess),
@@ -191,11 +196,15 @@ class Hub:
             Worker("tend", self._tend),
             Worker("upkeep", self._upkeep),
         ]
+        if beat is not None:
+            self._workers.append(Worker("heartbeat", self._heartbeat))
         self.telling = True
         """Whether what is owed is sent; the demo tells nobody of its history before its page is open."""
         self._outcomes: deque[DoorOutcome] = deque()
         self._births: dict[SiteKey, Birth] = {}
         self._held: Counter[SiteKey] = Counter()
+        self._due_ms: int | None = None
+        """When the first of what is owed is due."""
         self._refresh_at_s = 0.0
         self._checkpoint_at_s = 0.0
         self._tick_at_s = 0.0
@@ -288,7 +297,7 @@ class Hub:
             return StageAge(stage, done_ms, max(0, waiting_ms), round(1000 * rate * bound_s))
 
         heard_ms = max(door.last_message_ms or 0, self._started_ms)
-        in_hand_ms, failing_ms = self.ingest.waiting_since_ms, self.notify.failing_since_ms
+        in_hand_ms, untold_ms = self.ingest.waiting_since_ms, self._untold_since_ms()
         assess_ms = waiting_ms(inbox, self.assess.position, now_ms)
         series_ms = waiting_ms(inbox, self.recorder.position, now_ms)
         return [
@@ -299,8 +308,20 @@ class Hub:
             age("assess", self.assess.last_assess_ms, assess_ms, 60 * bounds.assess_min),
             age("series", self.recorder.last_write_ms, series_ms, 60 * bounds.series_min),
             age("notification", self.notify.last_notification_ms,
-                now_ms - failing_ms if failing_ms else 0, 60 * bounds.notify_min),
+                now_ms - untold_ms if untold_ms else 0, 60 * bounds.notify_min),
         ]  # fmt: skip
+
+    def _untold_since_ms(self) -> int | None:
+        """Since when a channel takes nothing, or something is due that nobody tries; None if neither."""
+        failing_ms, due_ms = self.notify.failing_since_ms, self._due_ms
+        untold_ms = None if due_ms is None else max(due_ms, self._started_ms)
+        return min([ms for ms in (failing_ms, untold_ms) if ms is not None], default=None)
+
+    def _outages(self) -> frozenset[str]:
+        """What is wrong with the installation now; nothing while no live station depends on it."""
+        stages = self._stages(self.clock.now_ms())
+        found = outages(self.client.connected, bool(self._no_room), stages)
+        return found if self._expects else frozenset()
 
     def _problems(self) -> list[str]:
         lines = [self.client.problem, self.ingest.problem, self.recorder.last_error]
@@ -359,6 +380,10 @@ class Hub:
         if time.monotonic() >= self._prune_at_s:
             self._prune_at_s = time.monotonic() + PRUNE_S
             self._tidy_inbox()
+        self._due_ms = ledger.next_due_ms()
+        for change in self._watch.step(self._outages(), self.clock.now_ms(), time.monotonic()):
+            data = {"id": change.alert.id, "step": str(change.transitions[-1].step)}
+            self.feed.publish("alert", {**data, **change.alert.key._asdict()})
         return TEND_S
 
     def _list_sites(self) -> None:
@@ -394,6 +419,24 @@ class Hub:
         """Not while much waits to be recorded."""
         busy = self.recorder.lag() > UPKEEP_LAG
         return UPKEEP_REST_S if busy else self.upkeep.step(self.clock.now_ms())
+
+    def _heartbeat(self) -> float:
+        """A sign of life, unless something is wrong that an outside service should call for."""
+        if self._beat is None or self.unwell():
+            return TEND_S
+        self._beat()
+        return 60 * self.settings.health.heartbeat_min
+
+    def unwell(self) -> list[str]:
+        """What keeps the hub from its work now, by name; with a silent town, too. Raises
+        `StoreUnavailable` while the ledger is away."""
+        self.stores.ledger.next_due_ms()
+        others = [worker for worker in self._workers if worker.name != "heartbeat"]
+        wrong = {worker.name for worker in others if worker.failing or not worker.alive}
+        wrong |= {age.stage for age in self._stages(self.clock.now_ms()) if age.is_late}
+        if not self.client.connected:
+            wrong.add("broker")
+        return sorted(wrong | self._outages())
 
     # -- inside --------------------------------------------------------------------------------
 

@@ -1,13 +1,15 @@
-"""Which channels the settings ask for."""
+"""Which channels the settings ask for, and the heartbeat."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TextIO
 
 from pumpwatch.app.settings import Settings
 from pumpwatch.domain.clock import WallClock
 from pumpwatch.domain.ports import Notifier
 from pumpwatch.transports.console import ConsoleNotifier
+from pumpwatch.transports.heartbeat import HttpHeartbeat
 from pumpwatch.transports.webhook import WebhookNotifier
 
 
@@ -33,3 +35,9 @@ def make_notifiers(
             )
         )
     return notifiers
+
+
+def make_heartbeat(settings: Settings) -> Callable[[], None] | None:
+    """None where no address is set."""
+    url = settings.health.heartbeat_url
+    return None if url is None else HttpHeartbeat(url.get_secret_value()).beat

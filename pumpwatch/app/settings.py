@@ -67,6 +67,25 @@ class HealthSettings(_Section):
     assess_min: float = Field(5, gt=0, description="a message on disk and not judged [min]")
     series_min: float = Field(15, gt=0, description="a message on disk and not recorded [min]")
     notify_min: float = Field(10, gt=0, description="a channel that takes nothing [min]")
+    alert_min: float = Field(
+        5, gt=0, description="people are told of an outage of the hub that lasts so long [min]"
+    )
+    heartbeat_url: SecretStr | None = Field(
+        None,
+        description="address to GET while all is well; a service there calls when it stays away",
+    )
+    heartbeat_min: float = Field(5, gt=0, description="between two heartbeats [min]")
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        url = self.heartbeat_url
+        where = _address(url.get_secret_value() if url else "")
+        known = url is None or (where.scheme in ("http", "https") and bool(where.hostname))
+        _demand_of(
+            "health", known, "heartbeat_url", "is not the address of a service",
+            "e.g. https://hc-ping.com/…",
+        )  # fmt: skip
+        return self
 
 
 class SeriesSettings(_Section):

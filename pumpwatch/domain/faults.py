@@ -34,5 +34,9 @@ FAULT_GROUP: dict[str, Group] = {
     code: group for group, codes in _CODES.items() for code in codes.split()
 }
 
+HUB_FAULTS = ("broker_lost", "hub_behind", "telemetry_held", "series_away", "notify_failing")
+"""What can be wrong with the installation itself: the only codes of alerts of `HUB_KEY`, and of no
+station's."""
+
 CONDITION_FAULTS = frozenset({"high_level", "overflow", "power_outage", "comms_gap", "clock_error"})
 """Present facts: the only faults an alert of kind ``condition`` may name first."""

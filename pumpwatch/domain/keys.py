@@ -22,6 +22,10 @@ class SiteKey(NamedTuple):
         return f"{self.tenant}/{self.site}"
 
 
+HUB_KEY = SiteKey("_", "pumpwatch")
+"""What alerts about the installation itself belong to. `check_id` gives this tenant to no site."""
+
+
 def check_id(value: str, field: str) -> str:
     """Return ``value`` if it may stand in a topic, else raise `InvalidInput` naming ``field``."""
     if not ID_PATTERN.fullmatch(value):

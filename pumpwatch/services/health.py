@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from pumpwatch.domain.clock import SECOND_MS
 from pumpwatch.domain.errors import StoreUnavailable
+from pumpwatch.domain.faults import HUB_FAULTS
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.ports import Contact, Inbox, SiteAge, StageAge
 
@@ -60,3 +61,19 @@ def reasons(stages: Iterable[StageAge]) -> list[str]:
         for age in stages
         if age.is_late
     ]
+
+
+def outages(connected: bool, held_back: bool, stages: Iterable[StageAge]) -> frozenset[str]:
+    """Which of `HUB_FAULTS` hold: ``connected`` to the broker, telemetry ``held_back``, stages late.
+
+    That nothing is heard is none of them: silent stations have alerts of their own.
+    """
+    late = {age.stage for age in stages if age.is_late}
+    holds = {
+        "broker_lost": not connected,
+        "hub_behind": bool(late & {"commit", "assess"}),
+        "telemetry_held": held_back,
+        "series_away": "series" in late,
+        "notify_failing": "notification" in late,
+    }
+    return frozenset(fault for fault in HUB_FAULTS if holds[fault])

@@ -10,10 +10,11 @@ from fastapi.responses import JSONResponse, Response
 from pumpwatch.domain.alerts import Step
 from pumpwatch.domain.clock import DAY_MS, HOUR_MS
 from pumpwatch.domain.errors import InvalidInput, NotFound, PumpwatchError
-from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.keys import HUB_KEY, SiteKey
 from pumpwatch.domain.ports import Contact, DemoControls, HubStatus, StageAge
 from pumpwatch.domain.signals import SIGNALS
 from pumpwatch.services.health import reasons
+from pumpwatch.services.queries import AlertItem
 from pumpwatch.web.approve import approve
 from pumpwatch.web.deps import WebDeps, actor_named, demo_of, deps_of, tell, tell_site
 from pumpwatch.web.language import translator_of
@@ -256,9 +257,11 @@ def healthz() -> dict[str, str]:
 def readyz(deps: Deps) -> Response:
     """Whether the parts that are needed work; 503 names those that do not."""
     failed: list[str] = []
+    told: list[AlertItem] = []
     try:
         if deps.queries.fleet().series_down:
             failed.append("series")
+        told = deps.queries.alerts(HUB_KEY.tenant, include_resolved=False)
     except PumpwatchError:
         failed.append("ledger")
     hub = deps.status.status() if deps.status is not None else None
@@ -266,7 +269,11 @@ def readyz(deps: Deps) -> Response:
     if hub is not None and not hub.broker_connected:
         failed.append("broker")
     failed += [age.stage for age in stages if age.is_late]
-    answer = {"ready": not failed, "failed": failed, "reasons": reasons(stages)}
+    failed += [item.alert.cause for item in told]
+    answer: dict[str, Any] = {"ready": not failed, "failed": failed, "reasons": reasons(stages)}
+    answer["alerts"] = [
+        {"id": item.alert.id, "fault": item.alert.cause, "since_ms": item.since_ms} for item in told
+    ]
     if hub is not None:
         answer["ages"] = {age.stage: _age(age, hub.now_ms) for age in stages}
         answer["stations"] = _stations(hub)

@@ -13,7 +13,7 @@ from pumpwatch import __version__
 from pumpwatch.alerting.i18n import LANGS, N_, Lang
 from pumpwatch.domain.alerts import Step
 from pumpwatch.domain.errors import Conflict, InvalidInput, NotFound
-from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.keys import HUB_KEY, SiteKey
 from pumpwatch.domain.labels import MAX_NOTE
 from pumpwatch.domain.ports import DemoControls
 from pumpwatch.domain.sites import Site
@@ -94,7 +94,9 @@ def alerts(request: Request, deps: Deps) -> Response:
 @router.get("/alerts/{alert_id}")
 def alert(request: Request, deps: Deps, alert_id: str) -> Response:
     view = deps.queries.alert(alert_id)
-    return _page(request, "alert.html", view=view, site=view.site, visitor=_visitor(request))
+    more: dict[str, Any] = {"site": view.site, "visitor": _visitor(request)}
+    more["own"] = view.alert.key == HUB_KEY
+    return _page(request, "alert.html", view=view, **more)
 
 
 @router.post("/alerts/{alert_id}/acknowledge", dependencies=[Depends(check_form)])
@@ -191,7 +193,8 @@ def _answer(
 @router.get("/status")
 def status(request: Request, deps: Deps) -> Response:
     hub = deps.status.status() if deps.status else None
-    return _page(request, "status.html", hub=hub, held=deps.queries.held())
+    told = deps.queries.alerts(HUB_KEY.tenant, include_resolved=False)
+    return _page(request, "status.html", hub=hub, told=told, held=deps.queries.held())
 
 
 @router.post("/held/{tenant}/{site}/approve", dependencies=[Depends(check_form)])

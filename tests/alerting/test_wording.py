@@ -14,9 +14,9 @@ from pumpwatch.alerting.signs import POINTS, SIGNS, sentence
 from pumpwatch.alerting.wording import notice_text, word
 from pumpwatch.diagnosis.causes import TABLE
 from pumpwatch.domain.alerts import Alert, Kind, Severity, Step, ms_from_iso
-from pumpwatch.domain.faults import FAULT_GROUP, Group
+from pumpwatch.domain.faults import FAULT_GROUP, HUB_FAULTS, Group
 from pumpwatch.domain.features import FEATURE_UNITS
-from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.keys import HUB_KEY, SiteKey
 from pumpwatch.domain.sites import Site
 
 OPENED = ms_from_iso("2025-11-17T18:00:00Z")
@@ -48,7 +48,7 @@ ALERT = Alert(
 
 
 def test_every_fault_code_has_words():
-    assert set(ENTRIES) == set(FAULT_GROUP)
+    assert set(ENTRIES) == {*FAULT_GROUP, *HUB_FAULTS}
     for code, entry in ENTRIES.items():
         assert all((entry.title, entry.meaning, entry.do, entry.verify)), code
 
@@ -119,6 +119,26 @@ def test_a_present_fact_says_what_it_means():
     assert words.summary.startswith(
         "Power failure, since Tue 18 Nov 03:00. The station has no mains"
     )
+
+
+@pytest.mark.parametrize(
+    ("lang", "title", "says", "do"),
+    [
+        ("en", "[Within hours] pumpwatch: no connection to the broker",
+         "No station is heard, so no new alert", "See to it within hours, at night too"),
+        ("ja", "【数時間以内に対応】pumpwatch ブローカーとの接続断",
+         "どの施設からも受信できず", "夜間でも数時間以内に対応"),
+    ],
+)  # fmt: skip
+def test_an_alert_of_the_installation_sends_nobody_to_a_well(lang, title, says, do):
+    own = dataclasses.replace(
+        ALERT, key=HUB_KEY, kind=Kind.CONDITION, severity=Severity.ALARM, fault=("broker_lost",),
+        target=None, evidence={},
+    )  # fmt: skip
+    said, body = notice_text(own, Step.OPENED, Site(HUB_KEY.site), translator(lang))
+    assert said == title
+    assert says in body
+    assert do in body
 
 
 def test_the_end_of_an_alert_is_told_as_over():

@@ -18,8 +18,11 @@ from pumpwatch.domain.clock import MINUTE_MS, WallClock
 from pumpwatch.domain.errors import InvalidInput, PumpwatchError
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.messages import Birth, Lane, Stamp
-from pumpwatch.domain.ports import Checkpoint, CommitReceipt, DoorOutcome, InboxRow
+from pumpwatch.domain.ports import Checkpoint, CommitReceipt, DoorOutcome, InboxRow, Notice
 from pumpwatch.domain.sites import Site
+from pumpwatch.services import outages
+from pumpwatch.transports.broker import EmbeddedBroker
+from pumpwatch.transports.mqtt import HubClient
 
 KEY = SiteKey("default", "mh-01")
 
@@ -173,3 +176,85 @@ def test_a_site_that_waits_keeps_what_it_announced_though_it_goes_offline(
         hub._settle_births()
     (held,) = hub.stores.ledger.held()
     assert held.birth == born
+
+
+class Told:
+    """A channel that keeps what it is given."""
+
+    name = "told"
+
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+
+    def send(self, notice: Notice) -> None:
+        self.titles.append(notice.title)
+
+
+def rounds(hub: Hub, until: Callable[[], bool], seconds: float = 20) -> None:
+    """Let the hub tend to itself and tell what it owes, until it is so."""
+    end = time.monotonic() + seconds
+    while not until() and time.monotonic() < end:
+        hub._tend()
+        hub._notify()
+        time.sleep(0.01)
+
+
+def test_people_hear_that_the_hub_has_no_broker_and_meanwhile_no_sign_of_life_goes_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outages, "BACK_S", 0.05)
+    directory, channel, beats = DataDir(tmp_path / "hub"), Told(), list[int]()
+    directory.claim("live")
+    settings = Settings.model_validate(
+        {"health": {"alert_min": 0.001}, "notify": {"language": "en"}}
+    )
+    hub = Hub(settings, directory, WallClock(), [channel], beat=lambda: beats.append(1))
+    try:
+        rounds(hub, lambda: bool(channel.titles), seconds=0.2)
+        assert channel.titles == [], "nobody depends on a hub without stations"
+        hub.stores.ledger.put_site(KEY, Site(KEY.site), SYSTEM, 1)
+        rounds(hub, lambda: bool(channel.titles))
+        assert channel.titles == ["[Within hours] pumpwatch: no connection to the broker"]
+        assert {"broker", "broker_lost"} <= set(hub.unwell())
+        hub._heartbeat()
+        assert beats == []
+        monkeypatch.setattr(HubClient, "connected", True)
+        rounds(hub, lambda: len(channel.titles) > 1)
+        assert channel.titles[1:] == ["Over: pumpwatch: no connection to the broker"]
+    finally:
+        hub.stop()
+
+
+def test_what_is_due_and_tried_by_nobody_is_as_late_as_a_channel_that_fails(
+    make_hub: Callable[[], Hub],
+) -> None:
+    hub = make_hub()
+    hub._started_ms -= 20 * MINUTE_MS
+    hub._due_ms = hub.clock.now_ms() - 15 * MINUTE_MS
+    late = [age.stage for age in hub.status().stages if age.is_late]
+    assert late == ["notification"]
+
+
+@pytest.mark.broker
+def test_a_hub_that_is_well_gives_a_sign_of_life_by_itself(tmp_path: Path) -> None:
+    directory, beats = DataDir(tmp_path / "hub"), list[int]()
+    directory.claim("live")
+    with EmbeddedBroker(tmp_path, programs=("mosquitto",)) as broker:
+        settings = Settings.model_validate({"health": {"heartbeat_min": 0.001}})
+        hub = Hub(
+            settings,
+            directory,
+            WallClock(),
+            [],
+            broker_port=broker.port,
+            beat=lambda: beats.append(1),
+        )
+        hub.start()
+        try:
+            end = time.monotonic() + 20
+            while len(beats) < 2 and time.monotonic() < end:
+                time.sleep(0.02)
+            assert hub.unwell() == []
+            assert len(beats) >= 2
+        finally:
+            hub.stop()

@@ -1,11 +1,13 @@
-"""A station that is connected and sends nothing is told from one that is gone."""
+"""A station that is connected and sends nothing is told from one that is gone, and outages have names."""
 
 from __future__ import annotations
 
+import pytest
+
 from pumpwatch.domain.clock import MINUTE_MS
 from pumpwatch.domain.keys import SiteKey
-from pumpwatch.domain.ports import Contact
-from pumpwatch.services.health import site_ages
+from pumpwatch.domain.ports import Contact, StageAge
+from pumpwatch.services.health import outages, site_ages
 
 NOW_MS = 100 * MINUTE_MS
 KEYS = [SiteKey("default", f"mh{n}") for n in range(4)]
@@ -34,3 +36,20 @@ def test_a_station_may_be_quiet_as_long_as_its_sampling_asks_for() -> None:
 
 def test_a_retired_station_is_not_told_of() -> None:
     assert site_ages(ages(20), {}, {}, NOW_MS) == []
+
+
+@pytest.mark.parametrize(
+    ("connected", "held_back", "late", "found"),
+    [
+        (True, False, [], []),
+        (False, False, ["message"], ["broker_lost"]),
+        (True, True, ["assess", "commit"], ["hub_behind", "telemetry_held"]),
+        (True, False, ["notification", "series"], ["notify_failing", "series_away"]),
+    ],
+)
+def test_outages_are_named_and_a_silent_town_is_none(
+    connected: bool, held_back: bool, late: list[str], found: list[str]
+) -> None:
+    names = ["message", "commit", "assess", "series", "notification"]
+    stages = [StageAge(name, None, 2 if name in late else 1, 1) for name in names]
+    assert sorted(outages(connected, held_back, stages)) == found

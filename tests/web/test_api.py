@@ -1,10 +1,14 @@
 """The JSON API: what it says, and how it says what is wrong."""
 
+from threading import RLock
+
 import pytest
 
+from pumpwatch.alerting.policy import Policy
 from pumpwatch.domain.clock import DAY_MS, HOUR_MS
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.ports import Contact, SiteAge, StageAge
+from pumpwatch.services.outages import OutageWatch
 
 
 def test_the_fleet_is_ranked(client):
@@ -197,6 +201,27 @@ def test_ready_names_the_stage_that_keeps_its_work_waiting_and_the_page_marks_it
     marked = client.get("/status").text.count("#i-alarm")
     world.status.stages = []
     assert client.get("/status").text.count("#i-alarm") == marked - 1
+
+
+def test_an_outage_that_people_were_told_of_is_on_the_page_and_the_hub_is_not_ready(client, world):
+    now_ms = world.clock.now_ms()
+    watch = OutageWatch(world.ledger, Policy(), RLock(), 0)
+    watch.step({"telemetry_held"}, now_ms, 0)
+    told = client.get("/readyz")
+    (alert,) = told.json()["alerts"]
+    assert (told.status_code, told.json()["failed"]) == (503, ["telemetry_held"])
+    assert (alert["fault"], alert["since_ms"]) == ("telemetry_held", now_ms)
+    page, own = "elemetry is left with the stations", f"/alerts/{alert['id']}"
+    for path in ("/status", "/alerts"):
+        text = client.get(f"{path}?lang=en").text
+        assert page in text, path
+        assert own in text, path
+    text = client.get(f"{own}?lang=en").text
+    assert 'href="/status">pumpwatch' in text
+    assert "/sites/_/" not in text
+    assert alert["id"] in {a["id"] for a in client.get("/api/v1/alerts").json()["alerts"]}
+    watch.step([], now_ms + 61_000, 61)
+    assert client.get("/readyz").status_code == 200
 
 
 def test_a_station_that_is_connected_but_silent_is_named_with_its_ages(client, world):

@@ -21,7 +21,7 @@ from pumpwatch.app.datadir import DataDir
 from pumpwatch.app.demo import FASTEST, Demo, DemoOptions
 from pumpwatch.app.hub import Hub
 from pumpwatch.app.metrics import CONTENT_TYPE, HubCollector, exposition
-from pumpwatch.app.notifiers import make_notifiers
+from pumpwatch.app.notifiers import make_heartbeat, make_notifiers
 from pumpwatch.app.output import OUT, Exit, emit, facts, plain_errors, table
 from pumpwatch.app.replay import Replay
 from pumpwatch.app.server import WebServer, listen, names_of, wait_for_stop
@@ -267,7 +267,8 @@ def _serve(settings: Settings, directory: DataDir) -> None:
     try:
         if embedded is not None:
             embedded.start()
-        hub = Hub(settings, directory, WallClock(), make_notifiers(settings, console=sys.stdout))
+        notifiers = make_notifiers(settings, console=sys.stdout)
+        hub = Hub(settings, directory, WallClock(), notifiers, beat=make_heartbeat(settings))
         try:
             server = WebServer(_web(hub, settings, None), bound)
             hub.start()
