@@ -25,7 +25,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from pumpwatch.domain.errors import Conflict, InvalidInput, PumpwatchError, StoreUnavailable
-from pumpwatch.stores.sqlite import connect
+from pumpwatch.stores.sqlite import RESTORE, connect, remedy
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 WRITER_WAIT_S = 30
@@ -158,6 +158,10 @@ class Database:
         """Say what went wrong in the house's own errors."""
         try:
             yield
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise StoreUnavailable(
+                f"{self._name} holds what cannot be read ({error})", RESTORE
+            ) from error
         except IntegrityError as error:
             raise Conflict(
                 f"{self._name} holds something else already ({error.orig})", "read it again"
@@ -170,7 +174,7 @@ class Database:
             reason = error.orig if isinstance(error, DBAPIError) else "all connections are busy"
             raise StoreUnavailable(
                 f"{self._name} did not answer ({reason})",
-                "check the disk and the server; it is tried again",
+                remedy(reason, "check the disk and the server; it is tried again"),
             ) from error
 
 

@@ -8,7 +8,6 @@ is recognised however long ago the first one was pruned.
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 import sys
 import threading
 from abc import ABC, abstractmethod
@@ -25,7 +24,7 @@ from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.messages import Lane, Poison, Stamp, Watermark
 from pumpwatch.domain.ports import NOTHING, CommitReceipt, InboxRow, QuarantineRow, WaitingRow
 from pumpwatch.stores.lanes import LaneRecord
-from pumpwatch.stores.sqlite import connect, transaction
+from pumpwatch.stores.sqlite import TROUBLE, connect, remedy, transaction
 
 KEPT_PAYLOAD_BYTES = 4_096
 """Of a poisonous payload; enough to see what it was."""
@@ -607,10 +606,10 @@ class SqliteInbox(_Receiving):
     def _trouble(self, verb: str) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             raise StoreUnavailable(
                 f"the inbox {self._path} cannot be {verb} ({error})",
-                "check that its disk is there, writable and not full",
+                remedy(error, "check that its disk is there, writable and not full"),
             ) from error
 
 
@@ -653,8 +652,8 @@ def sender_clocks(path: Path) -> list[SenderClock]:
                 key = SiteKey(tenant, site)
                 least = min(late_ms, found[key].late_ms) if key in found else late_ms
                 found[key] = SenderClock(key, least, received_ms, clock)
-    except sqlite3.Error as error:
+    except TROUBLE as error:
         raise StoreUnavailable(
-            f"{path} cannot be read ({error})", "restore it from a backup: pumpwatch backup restore"
+            f"{path} cannot be read ({error})", remedy(error, "see its disk")
         ) from error
     return list(found.values())

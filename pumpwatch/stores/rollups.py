@@ -21,7 +21,7 @@ from pumpwatch.domain.signals import SIGNALS, SignalKind
 from pumpwatch.stores.parquet import ParquetFiles, Period
 from pumpwatch.stores.rows import EMPTY, buckets, merge, take, within
 from pumpwatch.stores.series_sealed import SealedSeries
-from pumpwatch.stores.sqlite import connect, transaction
+from pumpwatch.stores.sqlite import connect, remedy, transaction
 
 SETTLE_MS = DAY_MS
 """A day is added up when it has been over for this long: most late rows come sooner."""
@@ -308,7 +308,9 @@ class RolledSeries:
         except sqlite3.Error as error:
             raise StoreUnavailable(
                 f"{self._path} cannot be used ({error})",
-                "check that the disk is there, writable and not full; it is tried again",
+                remedy(
+                    error, "check that the disk is there, writable and not full; it is tried again"
+                ),
             ) from error
 
 

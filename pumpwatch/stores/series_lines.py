@@ -33,7 +33,7 @@ from pumpwatch.domain.ports import WriteReceipt
 from pumpwatch.domain.samples import Chunk
 from pumpwatch.domain.signals import SIGNALS
 from pumpwatch.stores.rows import merge, take, total
-from pumpwatch.stores.sqlite import connect, transaction
+from pumpwatch.stores.sqlite import connect, remedy, transaction
 
 log = structlog.get_logger(__name__)
 
@@ -429,7 +429,9 @@ class LineSeries(ABC):
         except sqlite3.Error as error:
             raise StoreUnavailable(
                 f"{self._path} cannot be used ({error})",
-                "check that the disk is there, writable and not full; it is tried again",
+                remedy(
+                    error, "check that the disk is there, writable and not full; it is tried again"
+                ),
             ) from error
 
 

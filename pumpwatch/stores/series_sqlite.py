@@ -20,7 +20,7 @@ from pumpwatch.domain.ports import WriteReceipt
 from pumpwatch.domain.samples import Chunk, bucket_grid
 from pumpwatch.domain.signals import SIGNALS
 from pumpwatch.stores.rows import EMPTY, kept_rows, total
-from pumpwatch.stores.sqlite import connect, transaction
+from pumpwatch.stores.sqlite import connect, remedy, transaction
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS sites (
@@ -300,7 +300,9 @@ class SqliteSeries:
         except sqlite3.Error as error:
             raise StoreUnavailable(
                 f"{self._path} cannot be used ({error})",
-                "check that the disk is there, writable and not full; it is tried again",
+                remedy(
+                    error, "check that the disk is there, writable and not full; it is tried again"
+                ),
             ) from error
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from pumpwatch.domain.errors import StoreUnavailable
 
 BUSY_TIMEOUT_MS = 10_000
+TROUBLE = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises; of a damaged file the driver may fail to read the very message."""
+RESTORE = (
+    "it is damaged: stop the hub, move the data directory away, look at the disk, and take the newest"
+    " backup: pumpwatch backup restore"
+)
 
 
 def connect(path: Path | str, *, reader: bool = False) -> sqlite3.Connection:
@@ -32,15 +38,33 @@ def connect(path: Path | str, *, reader: bool = False) -> sqlite3.Connection:
             if reader:
                 connection.execute("PRAGMA query_only = ON")
                 connection.execute("PRAGMA wal_autocheckpoint = 0")
-        except sqlite3.Error:
+        except TROUBLE:
             connection.close()
             raise
-    except sqlite3.Error as error:
+    except TROUBLE as error:
         raise StoreUnavailable(
             f"{path} cannot be opened ({error})",
-            "check that its folder exists, is writable and not full, and that it is a SQLite file",
+            remedy(error, "check that its folder exists, is writable and not full"),
         ) from error
     return connection
+
+
+def remedy(error: object, otherwise: str) -> str:
+    """What to do about an error of SQLite: a file whose bytes are wrong heals by no waiting."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    damaged = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return RESTORE if damaged or isinstance(error, UnicodeDecodeError) else otherwise
+
+
+def damage(path: Path) -> str:
+    """What is wrong with the structure of a database, '' if nothing: SQLite's quick check, which reads the
+    whole file. A value that turned into another one is not seen by it. Raises `StoreUnavailable`."""
+    with closing(connect(path, reader=True)) as connection:
+        try:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        except TROUBLE as error:
+            return str(error)
+    return "" if found == "ok" else str(found)
 
 
 @contextmanager

@@ -344,7 +344,10 @@ def test_doctor_names_stations_that_wait_and_a_broker_that_is_not_there(
 
 def test_doctor_finds_a_damaged_ledger(town: Path) -> None:
     (town / "core.db").write_bytes(b"no database at all, only words" * 100)
-    assert verdicts("--data-dir", town, code=1)["ledger"][0] == "failed"
+    found = verdicts("--data-dir", town, code=1)
+    assert found["ledger"][0] == "failed"
+    assert found["databases"][0] == "failed"
+    assert "pumpwatch backup restore" in found["databases"][1]
 
 
 # -- directories and ports -----------------------------------------------------------------------

@@ -26,8 +26,11 @@ from pumpwatch.app.server import names_of
 from pumpwatch.app.settings import Settings, load_settings
 from pumpwatch.domain.errors import InvalidInput, PumpwatchError, StoreUnavailable
 from pumpwatch.stores.database import Database
+from pumpwatch.stores.sqlite import RESTORE, damage
 
 WAL_RESET_FIXED = (3, 51, 3)
+CHECKED_BYTES = 2_000_000_000
+"""Larger files are left out, so that the round stays short."""
 _ONCE = {
     "sqlite": "a row that is sent again is kept once",
     "victoria": "a row that is sent again is kept once (-dedup.minScrapeInterval=1ms)",
@@ -65,6 +68,7 @@ def examine(settings: Settings, now_s: Callable[[], float] = time.time) -> Itera
     yield _directory(settings.data_dir)
     yield disk_check(settings.data_dir, settings.inbox.reserve_mb)
     yield _sqlite(sqlite3.sqlite_version_info)
+    yield from _databases(directory)
     yield _ledger(settings)
     yield from _series(settings)
     yield from broker_checks(settings.broker, settings.data_dir)
@@ -98,6 +102,25 @@ def _sqlite(version: tuple[int, ...]) -> Check:
             " no other program write to them",
         )
     return Check("SQLite", Verdict.OK, text)
+
+
+def _databases(directory: DataDir) -> Iterator[Check]:
+    """SQLite's own check of what is in the directory, beside a running hub."""
+    files = [f for f in (directory.inbox, directory.core, directory.series) if f.is_file()]
+    large = [file.name for file in files if file.stat().st_size > CHECKED_BYTES]
+    for file in files:
+        if file.name in large:
+            continue
+        try:
+            found = damage(file)
+        except StoreUnavailable as error:
+            found = error.problem
+        if found:
+            yield Check("databases", Verdict.FAILED, f"{file}: {found}", RESTORE)
+            return
+    if files:
+        left = f"; not checked, too large: {', '.join(large)}" if large else ""
+        yield Check("databases", Verdict.OK, f"no page is damaged{left}")
 
 
 def _ledger(settings: Settings) -> Check:
