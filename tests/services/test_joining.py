@@ -33,6 +33,7 @@ from pumpwatch.stores.memory import MemoryLedger
 
 DATA = Path(__file__).parent.parent / "data" / "recorded"
 KEY = SiteKey("default", "well")
+DAY_MS = 86_400_000
 EARLY = DiagnosisSettings(reference_days=4.0, fit_days=6)
 
 
@@ -153,14 +154,78 @@ def test_joined_messages_give_what_single_ones_give(
     longest: int,
     seed: int,
 ) -> None:
-    record = ragging.chunk
-    rows = min(len(record), int(np.searchsorted(record.t_ms, record.t_ms[0] + days * 86_400_000)))
+    record = span(ragging.chunk, 0, days * DAY_MS)
+    edges = edges_of(record) if with_edges else []
+    single, together = judged(ragging, record, edges, step, lead_ms, longest, seed)
+    assert msgspec.msgpack.encode(together) == msgspec.msgpack.encode(single)
+    assert len(single[2]) > 100  # type: ignore[arg-type]
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    begin_ms=st.integers(0, 20 * DAY_MS),
+    hours=st.integers(1, 12),
+    contacts=st.lists(
+        st.tuples(
+            st.sampled_from(["high_level", "pump1_fault", "power_ok"]),
+            st.floats(0, 1),
+            st.integers(0, 1),
+        ),
+        max_size=12,
+    ),
+    step=st.integers(2, 300),
+    lead_ms=st.sampled_from([-3_600_000, -60_000, 0, 60_000, 3_600_000]),
+    longest=st.integers(1, 120),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_contacts_that_come_and_go_are_judged_alike_though_edges_come_early_or_late(
+    ragging: Recording,
+    begin_ms: int,
+    hours: int,
+    contacts: list[tuple[str, float, int]],
+    step: int,
+    lead_ms: int,
+    longest: int,
+    seed: int,
+) -> None:
+    record = span(ragging.chunk, begin_ms, begin_ms + hours * 3_600_000)
+    width_ms = int(record.t_ms[-1] - record.t_ms[0])
+    told = [
+        Edge(int(record.t_ms[0] + share * width_ms), name, float(value))
+        for name, share, value in contacts
+    ]
+    edges = sorted([*edges_of(record), *told], key=lambda edge: edge.t_ms)
+    single, together = judged(ragging, record, edges, step, lead_ms, longest, seed)
+    assert msgspec.msgpack.encode(together) == msgspec.msgpack.encode(single)
+
+
+def span(record: Chunk, begin_ms: int, end_ms: int) -> Chunk:
+    """The rows from ``begin_ms`` to ``end_ms`` after the first one."""
+    first, last = np.searchsorted(record.t_ms, record.t_ms[0] + np.array([begin_ms, end_ms]))
+    kept = slice(int(first), int(last))
+    return Chunk(record.t_ms[kept], {n: v[kept] for n, v in record.signals.items()})
+
+
+def judged(
+    recording: Recording,
+    record: Chunk,
+    edges: Sequence[Edge],
+    step: int,
+    lead_ms: int,
+    longest: int,
+    seed: int,
+) -> tuple[tuple[object, ...], tuple[object, ...]]:
+    """What is found one message a step, and ``step`` messages a step.
+
+    The record is cut into messages of 1 to ``longest`` rows; an edge travels before the first message
+    that begins ``lead_ms`` before it or later (negative: so much after it).
+    """
+    rows = len(record)
     steps = np.random.default_rng(seed).integers(1, longest + 1, rows).cumsum()
     cuts = [0, *steps[steps < rows].tolist(), rows]
-    edges = edges_of(Chunk(record.t_ms[:rows], {n: v[:rows] for n, v in record.signals.items()}))
-    towns = [Town(ragging, 1), Town(ragging, step)]
+    towns = [Town(recording, 1), Town(recording, step)]
     for town in towns:
-        left = list(edges) if with_edges else []
+        left = list(edges)
         for a, b in pairwise(cuts):
             while left and left[0].t_ms <= record.t_ms[a] + lead_ms:
                 town.send(Lane.EVENT, left.pop(0))
@@ -168,5 +233,4 @@ def test_joined_messages_give_what_single_ones_give(
             town.send(Lane.TELEMETRY, Chunk(record.t_ms[a:b], part))
     with pytest.MonkeyPatch.context() as patch:
         single, together = (town.judge(patch) for town in towns)
-    assert msgspec.msgpack.encode(together) == msgspec.msgpack.encode(single)
-    assert len(single[2]) > 100  # type: ignore[arg-type]
+    return single, together
