@@ -80,6 +80,11 @@ class DataDir:
         return self.path / "models"
 
     @property
+    def challengers(self) -> Path:
+        """Models that wait for a decision; the name can be no tenant's."""
+        return self.models / ".challengers"
+
+    @property
     def broker(self) -> Path:
         return self.path / "broker"
 

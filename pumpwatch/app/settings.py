@@ -270,6 +270,15 @@ class TrainingSettings(_Section):
     """How models are fitted."""
 
     workers: int = Field(1, ge=1, le=64, description="worker processes that fit models")
+    challenger_days: int = Field(
+        30,
+        ge=0,
+        le=3_650,
+        description="age of a model at which a challenger is fitted [days]; 0: never",
+    )
+    promote_unchanged: bool = Field(
+        False, description="promote a challenger under which no past alert appears or vanishes"
+    )
 
 
 class DiagnosisOptions(_Section):

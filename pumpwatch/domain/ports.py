@@ -332,8 +332,10 @@ class AuditEntry:
 class AuditBook(Protocol):
     """Who changed what. `SiteBook` writes here by itself."""
 
-    def audit(self, limit: int = 100) -> list[AuditEntry]:
-        """Newest first."""
+    def audit(
+        self, limit: int = 100, key: SiteKey | None = None, action: str | None = None
+    ) -> list[AuditEntry]:
+        """Newest first; only of one site, only of one kind."""
         ...
 
     def add_audit(self, entry: AuditEntry) -> None: ...

@@ -108,6 +108,14 @@ class _State(msgspec.Struct):
     missed: dict[str, list[int]] = {}
 
 
+def diagnosis_state(checkpoint: Checkpoint) -> bytes | None:
+    """What the site's diagnosis remembered then; None where it cannot be read."""
+    try:
+        return msgspec.msgpack.decode(checkpoint.state, type=_State).assessor
+    except msgspec.MsgspecError:
+        return None
+
+
 @dataclass
 class _Run:
     """One site under assessment."""

@@ -74,7 +74,7 @@ class Trainer:
         pool: Callable[[], Executor] | None = None,
     ) -> None:
         self._shelf, self._actor = shelf, actor
-        self._make_pool = pool or (lambda: _worker_pool(workers))
+        self._make_pool = pool or (lambda: worker_pool(workers))
         self._pool: Executor | None = None
         self._jobs: dict[tuple[SiteKey, int], _Job] = {}
         self.counters = TrainerCounters()
@@ -224,7 +224,7 @@ def card_of(request: FitRequest, model: SiteModel, actor: Actor, why: str) -> di
     }
 
 
-def _worker_pool(workers: int) -> Executor:
+def worker_pool(workers: int) -> Executor:
     """Processes of their own that yield to everything else. Spawned: the hub has threads."""
     return ProcessPoolExecutor(
         max_workers=workers, mp_context=get_context("spawn"), initializer=_yield_to_others

@@ -181,10 +181,17 @@ class SqlLedger:
 
     # -- audit ---------------------------------------------------------------------------------
 
-    def audit(self, limit: int = 100) -> list[AuditEntry]:
+    def audit(
+        self, limit: int = 100, key: SiteKey | None = None, action: str | None = None
+    ) -> list[AuditEntry]:
         table = tables.audit
+        query = select(table)
+        if key is not None:
+            query = query.where(_of(table, key))
+        if action is not None:
+            query = query.where(table.c.action == action)
         with self._db.read() as connection:
-            rows = connection.execute(select(table).order_by(table.c.id.desc()).limit(limit)).all()
+            rows = connection.execute(query.order_by(table.c.id.desc()).limit(limit)).all()
         return [
             AuditEntry(
                 row.at_ms, Actor(row.actor, row.role), row.action,

@@ -236,9 +236,13 @@ class MemoryLedger:
             changed = {entry.key for entry in self._audit[number:] if entry.key is not None}
             return len(self._audit), changed
 
-    def audit(self, limit: int = 100) -> list[AuditEntry]:
+    def audit(
+        self, limit: int = 100, key: SiteKey | None = None, action: str | None = None
+    ) -> list[AuditEntry]:
         with self._lock:
-            return self._audit[::-1][:limit]
+            newest = self._audit[::-1]
+        wanted = [e for e in newest if key in (None, e.key) and action in (None, e.action)]
+        return wanted[:limit]
 
     def add_audit(self, entry: AuditEntry) -> None:
         with self._lock:

@@ -137,6 +137,15 @@ def test_other_changes_can_be_audited_too(ledger: Any) -> None:
     assert ledger.audit() == [entry]
 
 
+def test_the_audit_is_read_by_site_and_kind(ledger: Any) -> None:
+    for n, (key, action) in enumerate([(A, "a"), (B, "a"), (A, "b"), (None, "a"), (A, "a")]):
+        ledger.add_audit(AuditEntry(n, ANN, action, key, None, {"n": n}))
+    assert [e.at_ms for e in ledger.audit()] == [4, 3, 2, 1, 0]
+    assert [e.at_ms for e in ledger.audit(key=A)] == [4, 2, 0]
+    assert [e.at_ms for e in ledger.audit(2**62, key=A, action="a")] == [4, 0]
+    assert [e.at_ms for e in ledger.audit(1, action="a")] == [4]
+
+
 def test_an_unknown_site_is_held_and_counted(ledger: Any) -> None:
     birth = Birth(A, online=True, agent="0.1.0", signals={"level_m": {"unit": "m"}}, period_s=10)
     ledger.hold(A, 10, 3, None)
