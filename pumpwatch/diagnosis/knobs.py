@@ -77,7 +77,7 @@ class Knob:
 
 _NONE = Words("", "")
 _SIGMA = Words("σ", "σ")
-_SHARE = Words("of normal", "（正常値に対する比）")
+_SHARE = Words("of normal", "対正常値")
 _HALVES = Words("half-days", "半日")
 _HOURS = Words("h", "時間")
 
@@ -132,7 +132,7 @@ _ALL = (
         ),
     ),
     Knob(
-        "night_effect", "threshold", Words("(log)", "（対数）"), 0.1, 2,
+        "night_effect", "threshold", Words("log", "対数"), 0.1, 2,
         Words("Smallest rise of night inflow told", "知らせる夜間流入増加の最小値"),
         Words(
             "Higher: groundwater is told only when much more of it comes in.",
@@ -148,7 +148,7 @@ _ALL = (
         ),
     ),
     Knob(
-        "count_limit", "threshold", Words("(log)", "（対数）"), 3, 30,
+        "count_limit", "threshold", Words("log", "対数"), 3, 30,
         Words("Odd cycles before they are told", "異常な運転を知らせるまでの証拠の量"),
         Words(
             "Higher: more failed starts or late stops must come together before they are told.",
@@ -280,7 +280,7 @@ _ALL = (
         Words("Compare the pumps with each other", "ポンプどうしを比べる"),
         Words(
             "On: each pump is also held against its partner. Off: only against its own past.",
-            "オン：各ポンプを相手のポンプとも比べます。オフ：自分の過去とだけ比べます。",
+            "入：各ポンプを相手のポンプとも比べます。切：自分の過去とだけ比べます。",
         ),
     ),
 )  # fmt: skip

@@ -24,6 +24,7 @@ from pumpwatch.domain.ports import DemoControls, SiteBook, StatusSource
 from pumpwatch.domain.sites import Site
 from pumpwatch.services.live import LiveFeed
 from pumpwatch.services.queries import Queries
+from pumpwatch.services.tuning import TuningService
 
 HERE = Path(__file__).parent
 TEMPLATES = Environment(
@@ -70,6 +71,7 @@ class WebDeps:
     clock: Clock
     status: StatusSource | None = None
     demo: DemoControls | None = None
+    tuning: TuningService | None = None
     word: Callable[[Alert, Site, Translator], Wording] = word
     hosts: Sequence[str] = ()
 

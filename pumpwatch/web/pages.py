@@ -59,6 +59,8 @@ NOTICES = {
     "fault-cleared": N_("The simulated fault is cleared."),
     "fault-unknown": N_("This fault cannot be started there. Choose another pump or fault."),
     "speed-set": N_("The speed is changed."),
+    "tuned": N_("The settings are saved as a new version."),
+    "tuning-undone": N_("The earlier settings are back, as a new version."),
 }
 WORRIES = {
     "already", "not-closed", "nothing-said", "fault-unknown", "found-unclear", "missed-known",
@@ -73,13 +75,13 @@ Word = Annotated[str, Form(max_length=40)]
 
 @router.get("/")
 def fleet(request: Request, deps: Deps) -> Response:
-    return _page(request, "fleet.html", fleet=deps.queries.fleet())
+    return page(request, "fleet.html", fleet=deps.queries.fleet())
 
 
 @router.get("/sites/{tenant}/{site}")
 def site(request: Request, deps: Deps, tenant: str, site: str) -> Response:
     view = deps.queries.site(SiteKey(tenant, site))
-    return _page(request, "site.html", view=view, site=view.row.site, visitor=_visitor(request))
+    return page(request, "site.html", view=view, site=view.row.site, visitor=visitor_of(request))
 
 
 @router.get("/alerts")
@@ -88,15 +90,15 @@ def alerts(request: Request, deps: Deps) -> Response:
     now = [i for i in items if i.alert.open]
     over = [i for i in items if not i.alert.open]
     labels = deps.queries.labels()
-    return _page(request, "alerts.html", open_items=now, closed_items=over, labels=labels)
+    return page(request, "alerts.html", open_items=now, closed_items=over, labels=labels)
 
 
 @router.get("/alerts/{alert_id}")
 def alert(request: Request, deps: Deps, alert_id: str) -> Response:
     view = deps.queries.alert(alert_id)
-    more: dict[str, Any] = {"site": view.site, "visitor": _visitor(request)}
+    more: dict[str, Any] = {"site": view.site, "visitor": visitor_of(request)}
     more["own"] = view.alert.key == HUB_KEY
-    return _page(request, "alert.html", view=view, **more)
+    return page(request, "alert.html", view=view, **more)
 
 
 @router.post("/alerts/{alert_id}/acknowledge", dependencies=[Depends(check_form)])
@@ -107,7 +109,7 @@ def acknowledge(deps: Deps, alert_id: str, name: Name = "", note: Note = "") -> 
         notice = "acknowledged"
     except Conflict:
         notice = "already"
-    return _remember_name(_back(f"/alerts/{alert_id}", notice), name)
+    return remember_name(back(f"/alerts/{alert_id}", notice), name)
 
 
 @router.post("/alerts/{alert_id}/note", dependencies=[Depends(check_form)])
@@ -118,7 +120,7 @@ def add_note(deps: Deps, alert_id: str, name: Name = "", note: Note = "") -> Res
         notice = "noted"
     except InvalidInput:
         notice = "nothing-said"
-    return _remember_name(_back(f"/alerts/{alert_id}", notice), name)
+    return remember_name(back(f"/alerts/{alert_id}", notice), name)
 
 
 @router.post("/alerts/{alert_id}/resolve", dependencies=[Depends(check_form)])
@@ -136,7 +138,7 @@ def resolve(
         notice = "not-closed"
     except InvalidInput:
         notice = "found-unclear" if cause else "nothing-said"
-    return _remember_name(_back(f"/alerts/{alert_id}", notice), name)
+    return remember_name(back(f"/alerts/{alert_id}", notice), name)
 
 
 @router.post("/alerts/{alert_id}/found", dependencies=[Depends(check_form)])
@@ -146,7 +148,7 @@ def answer(
 ) -> Response:  # fmt: skip
     site = deps.queries.alert(alert_id).site
     notice = _answer(deps, alert_id, site, name, note, cause, target, at)
-    return _remember_name(_back(f"/alerts/{alert_id}", notice), name)
+    return remember_name(back(f"/alerts/{alert_id}", notice), name)
 
 
 @router.post("/sites/{tenant}/{site}/missed", dependencies=[Depends(check_form)])
@@ -165,7 +167,7 @@ def add_missed(
         notice = "missed-known"
     except InvalidInput:
         notice = "found-unclear"
-    return _remember_name(_back(f"/sites/{tenant}/{site}", notice, "#right"), name)
+    return remember_name(back(f"/sites/{tenant}/{site}", notice, "#right"), name)
 
 
 @router.post("/sites/{tenant}/{site}/missed/{subject}", dependencies=[Depends(check_form)])
@@ -175,7 +177,7 @@ def correct_missed(
 ) -> Response:  # fmt: skip
     known = deps.queries.station(SiteKey(tenant, site)).site
     notice = _answer(deps, subject, known, name, note, cause, target, at)
-    return _remember_name(_back(f"/sites/{tenant}/{site}", notice, "#right"), name)
+    return remember_name(back(f"/sites/{tenant}/{site}", notice, "#right"), name)
 
 
 def _answer(
@@ -194,7 +196,7 @@ def _answer(
 def status(request: Request, deps: Deps) -> Response:
     hub = deps.status.status() if deps.status else None
     told = deps.queries.alerts(HUB_KEY.tenant, include_resolved=False)
-    return _page(request, "status.html", hub=hub, told=told, held=deps.queries.held())
+    return page(request, "status.html", hub=hub, told=told, held=deps.queries.held())
 
 
 @router.post("/held/{tenant}/{site}/approve", dependencies=[Depends(check_form)])
@@ -207,7 +209,7 @@ def approve_site(
 ) -> Response:
     fields = {"name": label.strip()} if label.strip() else {}
     approve(deps, SiteKey(tenant, site), fields, actor_named(name))
-    return _back("/status", "approved")
+    return back("/status", "approved")
 
 
 @router.post("/demo/fault", dependencies=[Depends(check_form)])
@@ -223,8 +225,8 @@ def start_fault(
             demo.start_fault(station, fault, place)
         except InvalidInput:
             continue
-        return _back("/", "fault-started", "#demo")
-    return _back("/", "fault-unknown", "#demo")
+        return back("/", "fault-started", "#demo")
+    return back("/", "fault-unknown", "#demo")
 
 
 @router.post("/demo/fault/clear", dependencies=[Depends(check_form)])
@@ -236,7 +238,7 @@ def clear_fault(
 ) -> Response:
     with suppress(NotFound, InvalidInput):  # somebody else was quicker
         demo.clear_fault(station, fault, target or None)
-    return _back("/", "fault-cleared", "#demo")
+    return back("/", "fault-cleared", "#demo")
 
 
 @router.post("/demo/speed", dependencies=[Depends(check_form)])
@@ -247,15 +249,16 @@ def set_speed(
 ) -> Response:
     demo.set_speed(speed)
     deps.feed.publish("clock", clock_of(deps))
-    return _back("/", "speed-set", "#demo")
+    return back("/", "speed-set", "#demo")
 
 
 def error_page(request: Request, problem: Problem) -> Response:
     """A problem in the house's style; without data, so that it shows even when a store is away."""
-    return _page(request, "error.html", problem.status, problem=problem)
+    return page(request, "error.html", problem.status, problem=problem)
 
 
-def _page(request: Request, template: str, status: int = 200, **more: Any) -> Response:
+def page(request: Request, template: str, status: int = 200, **more: Any) -> Response:
+    """A template as a page in the reader's language; ``more`` is what it shows."""
     deps = deps_of(request)
     tr = words_in(language_of(request))
     demo = deps.demo
@@ -271,6 +274,7 @@ def _page(request: Request, template: str, status: int = 200, **more: Any) -> Re
         lang=tr.lang,
         others=_other_languages(request, tr.lang),
         demo=demo,
+        tunable=deps.tuning is not None,
         speeds=sorted({*SPEEDS, clock["speed"]}),
         clock=clock,
         event_id=deps.feed.last_id,
@@ -295,15 +299,18 @@ def _other_languages(request: Request, lang: Lang) -> list[tuple[Lang, str]]:
     return [(o, "?" + urlencode([*kept, ("lang", o)])) for o in LANGS if o != lang]
 
 
-def _back(path: str, notice: str, anchor: str = "") -> RedirectResponse:
+def back(path: str, notice: str, anchor: str = "") -> RedirectResponse:
+    """Lead from a form to the page at ``path``, where ``notice`` (of `NOTICES`) is shown."""
     return RedirectResponse(f"{quote(path)}?{urlencode({'notice': notice})}{anchor}", 303)
 
 
-def _visitor(request: Request) -> str:
+def visitor_of(request: Request) -> str:
+    """The name a visitor signed with last, '' before the first time."""
     return unquote(request.cookies.get(NAME_COOKIE, ""))[:MAX_NAME]
 
 
-def _remember_name(response: Response, name: str) -> Response:
+def remember_name(response: Response, name: str) -> Response:
+    """Let the forms hold the name from now on."""
     if name.strip():
         response.set_cookie(
             NAME_COOKIE, quote(name.strip()), max_age=YEAR_S, httponly=True, samesite="lax"

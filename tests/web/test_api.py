@@ -251,5 +251,6 @@ def test_operation_ids_stay(client):
         "list_sites", "get_site", "get_series", "get_cycles", "list_alerts", "get_alert",
         "acknowledge_alert", "add_label", "add_missed_failure", "list_labels", "add_alert_note", "resolve_alert", "list_held", "approve_held",
         "get_status", "get_demo", "start_demo_fault", "clear_demo_fault", "set_demo_speed",
+        "get_tuning", "preview_tuning", "save_tuning", "undo_tuning", "compare_tunings",
         "healthz", "readyz",
     }  # fmt: skip
