@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pumpwatch import __version__
-from pumpwatch.app.commands import backup, config, judge, ledger, run, schema, series
+from pumpwatch.app.commands import backup, config, judge, ledger, models, run, schema, series
 from pumpwatch.app.commands.benchmark import benchmark, score
 from pumpwatch.app.commands.doctor import doctor
 from pumpwatch.app.commands.export import export
@@ -30,6 +30,7 @@ app.command()(score)
 app.command()(study)
 app.add_typer(ledger.sites_app, name="sites")
 app.add_typer(ledger.alerts_app, name="alerts")
+app.add_typer(models.app, name="models")
 app.add_typer(schema.app, name="ledger")
 app.add_typer(backup.app, name="backup")
 app.add_typer(series.app, name="series")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from threading import RLock
+from typing import Any
 
 import structlog
 
@@ -35,16 +36,19 @@ from pumpwatch.domain.messages import Birth
 from pumpwatch.domain.ports import DoorOutcome, HubStatus, Notifier, SiteAge, StageAge
 from pumpwatch.domain.sites import LogEntry, Site, SiteMode
 from pumpwatch.services.alerts import AlertService
-from pumpwatch.services.assess import AssessService
+from pumpwatch.services.assess import AssessService, diagnosis_state
 from pumpwatch.services.health import outages, reasons, site_ages, waiting_ms
 from pumpwatch.services.hold import Hold, HoldLimits
 from pumpwatch.services.ingest import Door
 from pumpwatch.services.live import LiveFeed
+from pumpwatch.services.models import ModelService
 from pumpwatch.services.notify import NotifyMachine
 from pumpwatch.services.outages import OutageWatch
 from pumpwatch.services.queries import QUIET_REAL_MS, Queries, quiet_limit_ms
 from pumpwatch.services.record import Recorder
+from pumpwatch.services.retrain import Retraining
 from pumpwatch.services.train import Trainer
+from pumpwatch.services.tuning import TuningService, run_apart
 from pumpwatch.stores.inbox import SqliteInbox
 from pumpwatch.stores.ledger import SqlLedger
 from pumpwatch.stores.rollups import RolledSeries
@@ -76,6 +80,7 @@ class Stores:
     ledger: SqlLedger
     series: RolledSeries
     shelf: FileShelf
+    challengers: FileShelf
 
     def close(self) -> None:
         self.inbox.close()
@@ -99,6 +104,7 @@ def open_stores(
         open_ledger(directory, ledger),
         RolledSeries(open_series(directory, series), directory.rollups, directory.parquet),
         FileShelf(directory.models),
+        FileShelf(directory.challengers),
     )
     seen = stores.ledger.positions().values()
     stores.inbox.continue_after(max([stores.series.position(), *seen]))
@@ -136,6 +142,10 @@ class Hub:
         policy = Policy(tuple(Route(n.name) for n in notifiers))
         ledger, inbox = self.stores.ledger, self.stores.inbox
 
+        self._decided: deque[SiteKey] = deque()
+        """Sites about which something was decided: perhaps which model judges them."""
+        self._installed: dict[SiteKey, dict[int, Any]] = {}
+        """Site → model by when it takes effect → when that was decided (None: by itself)."""
         self._no_room = ""
         """Why telemetry is left with the agents for now."""
         self._told_to_wait: frozenset[SiteKey] = frozenset()
@@ -186,15 +196,25 @@ class Hub:
             url=self._alert_url,
         )
         self.queries = Queries(ledger, ledger, self.stores.series, clock, self)
+        self.tuning = TuningService(
+            ledger, ledger, self.stores.series, clock, self._diagnosis, run_apart
+        )
         self._watch = OutageWatch(ledger, policy, self._alert_lock, 60 * settings.health.alert_min)
         self._beat = beat
         self.upkeep = Upkeep(self.stores.series, ledger, settings.retention)
+        self.models = model_service(self.stores, clock, self._diagnosis)
+        self.retraining = Retraining(
+            self.models, ledger, clock,
+            challenger_days=settings.training.challenger_days,
+            promote_unchanged=settings.training.promote_unchanged,
+        )  # fmt: skip
         self._workers = [
             Worker("assess", self._assess),
             Worker("record", self._record),
             Worker("notify", self._notify),
             Worker("tend", self._tend),
             Worker("upkeep", self._upkeep),
+            Worker("retrain", self.retraining.step),
         ]
         if beat is not None:
             self._workers.append(Worker("heartbeat", self._heartbeat))
@@ -234,6 +254,7 @@ class Hub:
                         error=str(error))  # fmt: skip
         finally:
             self.trainer.close()
+            self.retraining.close()
             self.feed.close()
             self.stores.close()
 
@@ -325,7 +346,7 @@ class Hub:
 
     def _problems(self) -> list[str]:
         lines = [self.client.problem, self.ingest.problem, self.recorder.last_error]
-        lines += [self.upkeep.problem, *self.stores.series.damage()]
+        lines += [self.retraining.problem, self.upkeep.problem, *self.stores.series.damage()]
         lines += [f"{w.name}: {w.failing}" for w in self._workers if w.failing]
         lines += [
             f"{key} is not being judged ({why}): restart the hub; if it comes again, report it"
@@ -351,6 +372,8 @@ class Hub:
             self._checkpoint_at_s = mono_s + CHECKPOINT_S
         for key, model, effective_ms in self.trainer.collect():
             self.assess.install(key, model, effective_ms)
+        while self._decided:
+            self._install_decided(self._decided.popleft())
         if self.assess.step(now_ms):
             return 0
         if mono_s >= self._tick_at_s:
@@ -376,6 +399,7 @@ class Hub:
             self._list_sites()
             self._changes_seen = newest
         for key in changed:
+            self._decided.append(key)
             self.feed.publish("site", key._asdict())
         if time.monotonic() >= self._prune_at_s:
             self._prune_at_s = time.monotonic() + PRUNE_S
@@ -487,18 +511,56 @@ class Hub:
             log=log,
             state=state,
         )
-        for at_ms in self._effective_times(key):
+        cards = self.stores.shelf.cards(key)
+        decided = {at_ms for _, at_ms, card in cards if card.get("placed")}
+        # judged anew from nothing, its first model comes by itself at the same midnight; decisions do not
+        for _, at_ms, _ in cards if state is not None or decided else ():
             loaded = self.trainer.load(key, at_ms)
-            if loaded is not None and state is not None:
+            if loaded is not None:
                 assessor.install(*loaded)
+        self._installed[key] = {at_ms: card.get("placed_at") for _, at_ms, card in cards}
         return assessor
 
-    def _effective_times(self, key: SiteKey) -> list[int]:
-        return sorted(effective_ms for _, effective_ms, _ in self.stores.shelf.cards(key))
+    def _install_decided(self, key: SiteKey) -> None:
+        """Hand a site the models that were promoted or taken back since it was last given any."""
+        installed = self._installed.setdefault(key, {})
+        for _, at_ms, card in self.stores.shelf.cards(key):
+            placed_at = card.get("placed_at")
+            if placed_at is not None and installed.get(at_ms) != placed_at:
+                loaded = self.trainer.load(key, at_ms)
+                if loaded is not None:
+                    self.assess.install(key, *loaded)
+                installed[at_ms] = placed_at
 
     def _fit_later(self, request: FitRequest) -> SiteModel | None:
         self.trainer.submit(request)
         return None
+
+
+def model_service(stores: Stores, clock: Clock, settings: DiagnosisSettings) -> ModelService:
+    """The models of what is kept in these stores."""
+    ledger = stores.ledger
+    return ModelService(
+        shelf=stores.shelf,
+        waiting=stores.challengers,
+        sites=ledger,
+        alerts=ledger,
+        audit=ledger,
+        series=stores.series,
+        clock=clock,
+        state_of=states_in(ledger),
+        settings=settings,
+    )
+
+
+def states_in(ledger: SqlLedger) -> Callable[[SiteKey], bytes | None]:
+    """A site → what its diagnosis remembered at its last checkpoint."""
+
+    def state_of(key: SiteKey) -> bytes | None:
+        checkpoint = ledger.checkpoint(key)
+        return None if checkpoint is None else diagnosis_state(checkpoint)
+
+    return state_of
 
 
 def _hold_limits(settings: Settings) -> HoldLimits:

@@ -137,6 +137,7 @@ class PresentFacts:
             fact.over_ms = None if fact.over_ms is None else fact.over_ms + shift
         state.heard_ms = dict.fromkeys(state.heard_ms, t_ms - 1)
         state.late_ms.clear()
+        state.late_over_ms.clear()
         state.row_ms = state.word_ms = t_ms - 1
         state.stale_rows = 0
         state.freeze.level_m, state.freeze.frozen = None, False
@@ -178,10 +179,16 @@ class PresentFacts:
             return
         for edge in sorted(edges, key=lambda e: e.t_ms):
             began_ms = state.late_ms.pop(name, None)
+            over_ms = state.late_over_ms.pop(name, None)
+            late = edge.t_ms <= heard_ms
             if (edge.value >= 0.5) == now:
                 if began_ms is not None:
                     self._machine.say_past(name, began_ms, edge.t_ms, max(heard_ms, edge.t_ms))
-            elif edge.t_ms <= heard_ms:
+                elif late:
+                    state.late_over_ms[name] = edge.t_ms
+            elif late and over_ms is not None and edge.t_ms < over_ms:
+                self._machine.say_past(name, edge.t_ms, over_ms, heard_ms)
+            elif late:
                 state.late_ms[name] = edge.t_ms if began_ms is None else began_ms
 
     def _changes(

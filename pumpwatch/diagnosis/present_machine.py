@@ -40,6 +40,9 @@ class PresentState:
     heard_ms: dict[str, int] = field(default_factory=dict)
     late_ms: dict[str, int] = field(default_factory=dict)
     """Signal → when an episode began of which only late edges tell, until they tell its end."""
+    late_over_ms: dict[str, int] = field(default_factory=dict)
+    """Signal → when one ended whose beginning may come later still: its message was lost and is sent
+    again."""
     facts: dict[str, FactState] = field(default_factory=dict)
     row_ms: int | None = None
     word_ms: int | None = None

@@ -37,6 +37,7 @@ from pumpwatch.services.challengers import WINDOW_DAYS, Challenger, Trial, chall
 from pumpwatch.services.train import card_of
 
 SCHEDULED = "scheduled"
+RULE = "rule: no alert would appear or vanish"
 MAX_REASON = 1_000
 _NOTICE_MS = 10 * MINUTE_MS
 """A decision takes effect no sooner than this: every consumer has heard of it by then."""
@@ -228,8 +229,7 @@ class ModelService:
         backtest = challenger.card["backtest"]
         if backtest["appear"] or backtest["vanish"]:
             return None
-        why = f"rule: over {backtest['days']} days no alert would appear or vanish"
-        return self.promote(key, SYSTEM, why)
+        return self.promote(key, SYSTEM, RULE)
 
     def _place(
         self, view: SiteModels, stored: StoredModel, how: str, champion: Placed, actor: Actor,

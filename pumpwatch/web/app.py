@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from pumpwatch import __version__
 from pumpwatch.domain.errors import PumpwatchError
-from pumpwatch.web import api, live, pages, tuning, tuning_api
+from pumpwatch.web import api, live, models, models_api, pages, tuning, tuning_api
 from pumpwatch.web.deps import HERE, WebDeps
 from pumpwatch.web.problems import problem_of, problem_response, wants_json
 from pumpwatch.web.security import Guard
@@ -44,9 +44,11 @@ def create_app(deps: WebDeps) -> FastAPI:
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.include_router(pages.router, include_in_schema=False)
     app.include_router(tuning.router, include_in_schema=False)
+    app.include_router(models.router, include_in_schema=False)
     app.include_router(live.router, include_in_schema=False)
     app.include_router(api.router)
     app.include_router(tuning_api.router)
+    app.include_router(models_api.router)
     app.include_router(api.health)
     for kind in (PumpwatchError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer_error)

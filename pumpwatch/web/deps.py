@@ -23,6 +23,7 @@ from pumpwatch.domain.labels import Found, Label
 from pumpwatch.domain.ports import DemoControls, SiteBook, StatusSource
 from pumpwatch.domain.sites import Site
 from pumpwatch.services.live import LiveFeed
+from pumpwatch.services.models import ModelService
 from pumpwatch.services.queries import Queries
 from pumpwatch.services.tuning import TuningService
 
@@ -72,6 +73,7 @@ class WebDeps:
     status: StatusSource | None = None
     demo: DemoControls | None = None
     tuning: TuningService | None = None
+    models: ModelService | None = None
     word: Callable[[Alert, Site, Translator], Wording] = word
     hosts: Sequence[str] = ()
 

@@ -59,11 +59,15 @@ NOTICES = {
     "fault-cleared": N_("The simulated fault is cleared."),
     "fault-unknown": N_("This fault cannot be started there. Choose another pump or fault."),
     "speed-set": N_("The speed is changed."),
+    "promoted": N_("It is promoted and judges from the next midnight on."),
+    "rolled-back": N_("The model before judges again from the next midnight on."),
+    "model-gone": N_("Somebody else decided before you, or there is nothing to decide. See below."),
     "tuned": N_("The settings are saved as a new version."),
     "tuning-undone": N_("The earlier settings are back, as a new version."),
 }
 WORRIES = {
     "already", "not-closed", "nothing-said", "fault-unknown", "found-unclear", "missed-known",
+    "model-gone",
 }  # fmt: skip
 
 router = APIRouter()
@@ -275,6 +279,7 @@ def page(request: Request, template: str, status: int = 200, **more: Any) -> Res
         others=_other_languages(request, tr.lang),
         demo=demo,
         tunable=deps.tuning is not None,
+        modelled=deps.models is not None,
         speeds=sorted({*SPEEDS, clock["speed"]}),
         clock=clock,
         event_id=deps.feed.last_id,

@@ -125,7 +125,30 @@ def test_a_short_high_level_that_only_late_edges_tell_is_told_all_the_same() -> 
     assert found[0].severity is Severity.CRITICAL
 
 
-def test_late_edges_of_an_episode_that_rows_have_told_say_nothing_new() -> None:
+def test_it_is_told_though_its_end_comes_before_its_beginning() -> None:
+    facts, began = PresentFacts(KEY, SITE), T0 + 200 * MIN + 5_000
+    assert facts.feed(chunk(record(400))) == []
+    assert facts.feed(chunk({"t": []}), [Edge(began + 40_000, "high_level", 0)]) == []
+    kept = msgspec.msgpack.decode(msgspec.msgpack.encode(facts.state), type=PresentState)
+    facts = PresentFacts(KEY, SITE, None, kept)
+    found = facts.feed(chunk({"t": []}), [Edge(began, "high_level", 1)])
+    assert [(f.phase, f.t_ms - began) for f in found] == [("opened", 5_000), ("resolved", 160_000)]
+    later = [Edge(began + 3 * MIN, "high_level", 1), Edge(began + 4 * MIN, "high_level", 0)]
+    found = facts.feed(chunk({"t": []}), later)
+    assert [f.t_ms - began for f in found] == [185_000, 360_000]
+
+
+def test_the_end_of_one_episode_is_not_that_of_a_later_one() -> None:
+    facts, over = PresentFacts(KEY, SITE), T0 + 200 * MIN
+    assert facts.feed(chunk(record(400))) == []
+    assert facts.feed(chunk({"t": []}), [Edge(over, "high_level", 0)]) == []
+    assert facts.feed(chunk({"t": []}), [Edge(over + 10 * MIN, "high_level", 1)]) == []
+    found = facts.feed(chunk({"t": []}), [Edge(over + 11 * MIN, "high_level", 0)])
+    assert [f.t_ms - over for f in found] == [605_000, 780_000]
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_late_edges_of_an_episode_that_rows_have_told_say_nothing_new(turn: int) -> None:
     facts = PresentFacts(KEY, SITE)
     raw = record(400)
     raw["high_level"][200:210] = 1
@@ -135,7 +158,7 @@ def test_late_edges_of_an_episode_that_rows_have_told_say_nothing_new() -> None:
         Edge(T0 + 199 * MIN + 50_000, "high_level", 1),
         Edge(T0 + 209 * MIN + 50_000, "high_level", 0),
     ]
-    assert facts.feed(chunk({"t": []}), edges) == []
+    assert [f for edge in edges[::turn] for f in facts.feed(chunk({"t": []}), [edge])] == []
 
 
 def test_an_outage_reported_by_an_edge_as_the_last_word_is_found_by_the_clock() -> None:

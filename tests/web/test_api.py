@@ -252,5 +252,6 @@ def test_operation_ids_stay(client):
         "acknowledge_alert", "add_label", "add_missed_failure", "list_labels", "add_alert_note", "resolve_alert", "list_held", "approve_held",
         "get_status", "get_demo", "start_demo_fault", "clear_demo_fault", "set_demo_speed",
         "get_tuning", "preview_tuning", "save_tuning", "undo_tuning", "compare_tunings",
+        "get_models", "promote_model", "roll_back_model",
         "healthz", "readyz",
     }  # fmt: skip

@@ -12,14 +12,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pumpwatch.app import logs
 from pumpwatch.app.commands.options import AsJson, ConfigFile, DataDirOption, Tenant
 from pumpwatch.app.datadir import DataDir
-from pumpwatch.app.hub import open_stores
+from pumpwatch.app.hub import model_service, open_stores
 from pumpwatch.app.output import ERR, OUT, Exit, emit, facts, plain_errors, table
 from pumpwatch.app.settings import Settings, load_settings
+from pumpwatch.diagnosis.settings import DiagnosisSettings
+from pumpwatch.domain.actors import LOCAL
 from pumpwatch.domain.alerts import iso_utc
-from pumpwatch.domain.errors import NotFound, PumpwatchError
+from pumpwatch.domain.clock import WallClock
+from pumpwatch.domain.errors import Conflict, NotFound, PumpwatchError
 from pumpwatch.domain.keys import DEFAULT_TENANT, SiteKey
 from pumpwatch.services.backtest import SiteResult
 from pumpwatch.services.backtest import backtest as run_backtest
+from pumpwatch.services.models import ModelService
 from pumpwatch.services.train import Trainer, latest_request
 from pumpwatch.stores.shelf import FileShelf
 
@@ -84,10 +88,10 @@ def train(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fit the model of each site anew on what it has recorded so far.
+    """Fit the model of each site on what it has recorded so far; of a site that has one, a challenger.
 
-    The model takes effect at the site's next midnight. A hub fits models by itself every night: this
-    is for one that is not running.
+    A first model takes effect at the site's next midnight, a challenger when it is promoted
+    (`models promote`). A running hub does both by itself: this is for one that is not running.
     """
     with plain_errors():
         settings = load_settings(config, {} if data_dir is None else {"data_dir": data_dir})
@@ -103,7 +107,7 @@ def train(
     if as_json:
         emit(rows)
         return
-    columns = ["site", "effective", "rows", "days", "features", "why", "problem"]
+    columns = ["site", "effective", "challenger", "rows", "days", "features", "why", "problem"]
     table(columns, [[r.get(c) for c in columns] for r in rows], "no models yet")
 
 
@@ -117,10 +121,15 @@ def _train(
             if SiteKey(tenant, name) not in sites:
                 raise NotFound(f"no site {tenant}/{name}", "list them with: pumpwatch sites list")
         trainer = Trainer(stores.shelf)
+        diagnosis = DiagnosisSettings(partner_comparison=settings.diagnosis.partner_comparison)
+        models = model_service(stores, WallClock(), diagnosis)
         outcome = Counter[str]()
         rows = []
         for key, site in sites.items():
             if names and key.site not in names:
+                continue
+            if stores.shelf.cards(key):
+                rows.append(_challenger(models, key, why))
                 continue
             chunk = stores.series.read_raw(key, 0, 2**62)
             request = latest_request(key, site, chunk, stores.ledger.log(key))
@@ -131,10 +140,21 @@ def _train(
                 rows.append({"site": key.site, "problem": trainer.counters.problems[key]})
         if outcome["failed"]:
             raise PumpwatchError(f"{outcome['failed']} models could not be fitted", "see the log")
-        models = _models(stores.shelf, tenant)
-        return rows + [r for r in models if not names or r["site"] in names]
+        kept = _models(stores.shelf, tenant)
+        return rows + [r for r in kept if not names or r["site"] in names]
     finally:
         stores.close()
+
+
+def _challenger(models: ModelService, key: SiteKey, why: str) -> dict[str, Any]:
+    try:
+        card = models.propose(key, LOCAL, why).card
+    except Conflict as error:
+        return {"site": key.site, "problem": str(error)}
+    return {
+        "site": key.site, "challenger": True, "rows": card["rows"], "days": card["days"],
+        "why": why, "card": dict(card),
+    }  # fmt: skip
 
 
 def _models(shelf: FileShelf, tenant: str) -> list[dict[str, Any]]:

@@ -297,7 +297,9 @@ def _web(hub: Hub, settings: Settings, controls: DemoControls | None) -> FastAPI
             clock=hub.clock,
             word=word,
             status=hub,
+            models=hub.models,
             demo=controls,
+            tuning=hub.tuning,
             hosts=names_of(settings.web),
         )
     )
