@@ -175,6 +175,22 @@ def _series(f: Figures) -> list[str]:
             f"{f['caught_up_s']} s after the server was back.", ""]  # fmt: skip
 
 
+def _catch_up(f: Figures) -> list[str]:
+    stages = {"kept": "in the inbox", "series": "recorded", "assess": "judged"}
+    rates, pace = f["messages_per_s"], f["times_the_pace_of_stations"]
+    rows = [[name, rates[stage], *(of[stage] for of in pace.values())]
+            for stage, name in stages.items()]  # fmt: skip
+    head = ["until all is", "messages/s", *(f"times the pace of {int(n):,} stations" for n in pace)]
+    return [
+        "### Catching up", "",
+        f"{f['messages']:,} messages ({f['samples']:,} samples) of 232 stations wait at the broker for a hub that was away. "
+        f"The rates include its start: it was connected after {f['heard_after_s']:g} s. A station sends one message a minute, "
+        "what it measures every 10 s.",
+        "",
+        *table(head, rows),
+    ]  # fmt: skip
+
+
 def _plain(title: str) -> Any:
     def section(f: Figures) -> list[str]:
         rows = [(k, _flat(v)) for k, v in f.items() if k != "run"]
@@ -197,7 +213,7 @@ _SECTIONS: dict[str, Any] = {
     "disk": _disk,
     "series": _series,
     "drill": _plain("Restore drill"),
-    "catch_up": _plain("Catching up"),
+    "catch_up": _catch_up,
     "simulation": _plain("Simulation"),
     "fuzz": _plain("Fuzzed payloads"),
 }
