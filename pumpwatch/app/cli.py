@@ -13,6 +13,7 @@ from pumpwatch.app.commands.doctor import doctor
 from pumpwatch.app.commands.export import export
 from pumpwatch.app.commands.simulate import simulate
 from pumpwatch.app.commands.study import study
+from pumpwatch.app.commands.tune import tune
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +29,7 @@ app.command()(judge.train)
 app.command()(benchmark)
 app.command()(score)
 app.command()(study)
+app.command()(tune)
 app.add_typer(ledger.sites_app, name="sites")
 app.add_typer(ledger.alerts_app, name="alerts")
 app.add_typer(models.app, name="models")

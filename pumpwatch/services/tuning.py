@@ -50,7 +50,7 @@ GOAL_PER_SITE_MONTH = 0.03
 a month in a town of 232 stations."""
 TRIAL_DAYS = 120
 """So much of what is stored is tried on, unless told otherwise."""
-SHORTEST_DAYS, LONGEST_DAYS = 21, 3_650
+SHORTEST_DAYS, LONGEST_DAYS = 14, 3_650
 MAX_REASON = 1_000
 MOST_ALERTS = 20_000
 _HEARD_MS = 15_000
@@ -403,11 +403,11 @@ class TuningService:
         changes = _changes(view, tuning)
         samples = self._samples(view, days, progress)
         start_ms, end_ms = int(samples.chunk.t_ms[0]), int(samples.chunk.t_ms[-1])
-        known_ms = start_ms + self._base.fit_days * DAY_MS
+        known_ms = start_ms + round(self._base.reference_days * DAY_MS)
         if known_ms >= end_ms:
             raise NotFound(
                 f"{key} has only {(end_ms - start_ms) / DAY_MS:.1f} days of stored samples",
-                f"try again when there are more than {self._base.fit_days}, or ask for more --days",
+                f"try again when there are more than {self._base.reference_days:g}",
             )
         told = self._run(samples, (view.tuning, tuning), progress)
         before, after = (

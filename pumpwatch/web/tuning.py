@@ -403,7 +403,7 @@ class Words:
             return self.tr._("Somebody saved meanwhile. Look at the versions, then try again.")
         if isinstance(error, NotFound):
             return self.tr._(
-                "Not enough measurements are stored to try it on: about three weeks are needed."
+                "Not enough measurements are stored to try it on: more than a week is needed."
             )
         knob = KNOBS.get(error.field)
         if knob is not None:

@@ -106,7 +106,7 @@ def test_a_trial_tells_which_alerts_would_go_and_what_that_costs(recorded: World
     assert event.lead_after_ms is None
     assert (found.foreseen_before, found.foreseen_after) == (1, 0)
     assert (found.budget.before, found.budget.after) == (0, 0), "what was needed is not charged"
-    assert found.known_ms == found.start_ms + 6 * DAY_MS
+    assert found.known_ms == found.start_ms + 4 * DAY_MS
     assert steps[0] == ("reading", 0.0)
     assert steps[-1] == ("judging", 1.0)
     assert recorded.ledger.tunings() == {}, "a trial changes nothing"
@@ -135,7 +135,7 @@ def test_a_trial_needs_a_change_and_enough_samples(world: World) -> None:
         world.service.preview(KEY, Tuning())
     with pytest.raises(NotFound, match="no stored samples"):
         world.service.preview(KEY, DULL)
-    with pytest.raises(InvalidInput, match="21 to 3650"):
+    with pytest.raises(InvalidInput, match="14 to 3650"):
         world.service.preview(KEY, DULL, days=3)
     world.rows.chunk = Chunk(np.array([NOW - 2 * DAY_MS, NOW]), {"level_m": np.ones(2)})
     with pytest.raises(NotFound, match=r"only 2\.0 days"):
