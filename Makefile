@@ -10,7 +10,7 @@ demo: $(VENV)/.runtime
 	$(BIN)/pumpwatch demo $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -n 2 -m "not bench" $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal -m "not bench" $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
