@@ -14,7 +14,7 @@ from pumpwatch.domain.actors import Actor
 from pumpwatch.domain.alerts import Alert, Severity, Transition
 from pumpwatch.domain.clock import Clock
 from pumpwatch.domain.errors import Conflict, InvalidInput, NotFound
-from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.keys import HUB_KEY, SiteKey
 from pumpwatch.domain.labels import (
     NOTHING_FOUND,
     Found,
@@ -115,7 +115,7 @@ class AlertService:
 
         def change(alert: Alert, n: int) -> AlertChange:
             site = self._sites.site(alert.key)
-            retired = site is None
+            retired = site is None and alert.key != HUB_KEY
             label = None if found is None else self._answer(alert, found, actor, now_ms)
             made = lifecycle.resolve_by_hand(
                 alert, n, actor, note, now_ms, retired=retired, label=label

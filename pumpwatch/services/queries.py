@@ -17,7 +17,7 @@ from pumpwatch.domain.alerts import Alert, Json, Kind, Transition, ms_from_iso
 from pumpwatch.domain.clock import DAY_MS, HOUR_MS, MINUTE_MS, Clock, ScaledClock
 from pumpwatch.domain.cycles import CycleRow
 from pumpwatch.domain.errors import NotFound, StoreUnavailable
-from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.keys import HUB_KEY, SiteKey
 from pumpwatch.domain.labels import Label, newest
 from pumpwatch.domain.ports import (
     AnsweredBook,
@@ -415,7 +415,7 @@ class Queries:
             tuple(reversed(self._alerts.labels(subject=alert_id))),
             tuple(a for a in rows[0].alerts if a.id != alert.id),
             rows[0],
-            retired=known is None,
+            retired=known is None and alert.key != HUB_KEY,
         )
 
     def labels(self, tenant: str | None = None) -> LabelsView:

@@ -10,7 +10,7 @@ from pumpwatch.alerting.policy import Policy, Route
 from pumpwatch.domain.actors import Actor
 from pumpwatch.domain.alerts import Kind, Severity, Step
 from pumpwatch.domain.clock import ManualClock
-from pumpwatch.domain.errors import InvalidInput, StoreUnavailable
+from pumpwatch.domain.errors import Conflict, InvalidInput, StoreUnavailable
 from pumpwatch.domain.keys import HUB_KEY, check_id
 from pumpwatch.services.alerts import AlertService
 from pumpwatch.services.outages import BACK_S, OutageWatch
@@ -19,6 +19,7 @@ from pumpwatch.stores.memory import MemoryLedger
 NOW_MS = 1_763_607_600_000
 AFTER_S = 300.0
 POLICY = Policy((Route("webhook"),))
+SATO = Actor("sato", "operator")
 LOST = {"broker_lost"}
 
 
@@ -109,15 +110,17 @@ def test_the_clock_on_the_wall_may_be_set_back_meanwhile() -> None:
     assert story.told() == [["opened", "resolved"]]
 
 
-def test_what_a_person_closed_is_told_again_only_of_a_new_outage() -> None:
+def test_a_person_takes_it_in_hand_but_only_the_hub_ends_it() -> None:
     story = Story()
     story.goes_on(600, LOST)
     people = AlertService(story.ledger, story.ledger, ManualClock(story.now_ms), POLICY)
     (alert,) = story.ledger.alerts(*HUB_KEY)
-    people.resolve(alert.id, Actor("sato", "operator"), "the broker is being moved")
+    people.acknowledge(alert.id, SATO)
+    with pytest.raises(Conflict, match="present fact"):
+        people.resolve(alert.id, SATO, "the broker is being moved")
     story.goes_on(600, LOST)
     story.goes_on(600)
-    assert story.told() == [["opened", "resolved"]]
+    assert story.told() == [["opened", "acknowledged", "resolved"]]
     story.goes_on(600, LOST)
     assert story.told()[1:] == [["opened"]]
 
