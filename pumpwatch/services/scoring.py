@@ -183,7 +183,8 @@ def _group(fault: str | None) -> str | None:
 def _score_site(truth: SiteTruth, heard: Sequence[Said]) -> _Scored:
     begin, end = truth.scored_from_ms, truth.scored_to_ms
     said = [s for s in heard if begin <= s.t_ms < end]
-    windows = [(f.onset_ms, f.repair_ms + GRACE_MS) for f in truth.faults]
+    anything = (*truth.faults, *truth.unscored)
+    windows = [(f.onset_ms, f.repair_ms + GRACE_MS) for f in anything]
     stray = [s.t_ms for s in said if not any(a <= s.t_ms <= b for a, b in windows)]
     hours = np.arange(begin, end, HOUR_MS)
     busy = np.zeros(len(hours), bool)
@@ -243,7 +244,7 @@ def _free_runs(
 
 
 def _counts(fault: TrueFault, truth: SiteTruth) -> bool:
-    return fault.breakdown_ms >= truth.scored_from_ms and fault.onset_ms < truth.scored_to_ms
+    return fault.limit_ms >= truth.scored_from_ms and fault.onset_ms < truth.scored_to_ms
 
 
 def _event(fault: TrueFault, truth: SiteTruth, said: Sequence[Said]) -> Event:

@@ -57,6 +57,8 @@ def _comes(truth: SiteTruth, t_ms: int) -> bool | None:
     """Whether a foreseeable breakdown comes within the horizon; None where nobody can say."""
     if not truth.scored_from_ms <= t_ms < truth.scored_to_ms:
         return None
+    if any(f.onset_ms <= t_ms <= f.repair_ms + GRACE_MS for f in truth.unscored):
+        return None
     comes = False
     for fault in truth.faults:
         if fault.fault in PRESENT_FACTS:

@@ -58,6 +58,8 @@ class SiteTruth:
     faults: tuple[TrueFault, ...]
     harmless: tuple[Harmless, ...]
     storm_days: frozenset[str]
+    unscored: tuple[TrueFault, ...] = ()
+    """Faults nobody is asked to tell in time: no signal shows them, or they had not broken down yet."""
 
 
 def read_truth(folder: Path) -> dict[str, SiteTruth]:
@@ -84,6 +86,7 @@ def _read_site_truth(path: Path) -> SiteTruth:
                 for b in raw["benign"]
             ),
             storm_days=frozenset(raw["storm_days"]),
+            unscored=tuple(_true_fault(f) for f in raw.get("unscored", ())),
         )
     except (ValueError, TypeError, KeyError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,7 @@ def _finish(
     site = spec.site.site
     mine = [t for t in truths if t.event.station == site]
     weather = scenario.sky.over(spec.district)
-    _write_json(part / "truth.json", _truth(site, scenario, weather, tally, mine))
+    _write_json(part / "truth.json", _truth(spec, scenario, weather, tally, mine))
     known = {k: v for k, v in spec.site.to_dict().items() if k != "mode"}
     _write_json(part / "site.json", known)
     if scenario.log.get(site):
@@ -143,10 +143,14 @@ class _Tally:
     def __init__(self, pumps: int, begin_ms: int) -> None:
         self.high_hours: set[int] = set()
         self.starts = [0] * pumps
+        self.heard_ms = begin_ms
+        """The newest row."""
         self._begin_ms = begin_ms
 
     def add(self, part: StationPart) -> None:
         chunk = part.samples
+        if len(chunk):
+            self.heard_ms = max(self.heard_ms, int(chunk.t_ms[-1]))
         if len(chunk) and "high_level" in chunk.signals:
             high = chunk.t_ms[chunk.signals["high_level"] > 0]
             self.high_hours.update(((high - self._begin_ms) // HOUR_MS).tolist())
@@ -156,18 +160,32 @@ class _Tally:
 
 
 def _truth(
-    site: str, scenario: Scenario, weather: Weather, tally: _Tally, mine: Sequence[EventTruth]
+    spec: StationSpec,
+    scenario: Scenario,
+    weather: Weather,
+    tally: _Tally,
+    mine: Sequence[EventTruth],
 ) -> dict[str, Any]:
-    """What happened, as scorers read it. Rain is per UTC day, from the day the recording begins in."""
+    """What happened, as scorers read it. Rain is per UTC day, from the day the recording begins in.
+
+    ``unscored`` faults are those that nobody can be asked to tell in time (see `_shows`, `_answerable`); what
+    is said while they last is no false alarm.
+    """
+    site = spec.site.site
     begin_ms, end_ms = scenario.start_ms, scenario.end_ms
     dates = range(begin_ms // DAY_MS, (end_ms - 1) // DAY_MS + 1)
     rain = {d: round(float(weather.rain_mm(d).sum()), 1) for d in dates}
     days = (end_ms - begin_ms) / DAY_MS
     faults = [t for t in mine if not t.event.kind.harmless]
+    scored_from_ms = begin_ms + (BURN_IN_DAYS * DAY_MS if days > BURN_IN_DAYS else 0)
+    heard_ms = min(tally.heard_ms, end_ms)
+    lines = [_fault(n, t, end_ms) for n, t in enumerate(faults, 1)]
+    scored = [_shows(spec, t) and _answerable(t, scored_from_ms, heard_ms) for t in faults]
     return {
         "site": site,
         "days": round(days, 3) if days % 1 else int(days),
-        "faults": [_fault(n, t, end_ms) for n, t in enumerate(faults, 1)],
+        "faults": list(compress(lines, scored)),
+        "unscored": [line for line, counts in zip(lines, scored, strict=True) if not counts],
         "benign": [_harmless(t, end_ms) for t in mine if t.event.kind.harmless],
         "storm_days": [
             datetime.fromtimestamp(d * DAY_MS / 1000, UTC).date().isoformat()
@@ -175,7 +193,7 @@ def _truth(
             if depth >= STORM_MM
         ],
         "rain_mm_per_day": list(rain.values()),
-        "scored_from": iso_utc(begin_ms + (BURN_IN_DAYS * DAY_MS if days > BURN_IN_DAYS else 0)),
+        "scored_from": iso_utc(scored_from_ms),
         "scored_to": iso_utc(end_ms),
         "kind": "faulty" if faults else "healthy",
         "high_level_hours": sorted(tally.high_hours),
@@ -211,6 +229,21 @@ def _fault(number: int, truth: EventTruth, end_ms: int) -> dict[str, Any]:
             "values": [round(truth.severity(t), 3) if t < repair_ms else 0.0 for t in hours],
         },
     }
+
+
+def _shows(spec: StationSpec, truth: EventTruth) -> bool:
+    kind = truth.event.kind
+    params = {name: p.default for name, p in kind.params.items()} | dict(truth.event.params)
+    return kind.shows is None or kind.shows(spec, params)
+
+
+def _answerable(truth: EventTruth, from_ms: int, heard_ms: int) -> bool:
+    """Whether the time to tell it in lies within what is scored: a slow fault that came to breakdown, an abrupt
+    one whose whole time from onset to deadline was recorded."""
+    if truth.breakdown_ms > truth.onset_ms:
+        return truth.breakdown_ms <= min(truth.repair_ms or heard_ms, heard_ms)
+    deadline_ms = truth.onset_ms + int(truth.event.kind.deadline_h * HOUR_MS)
+    return from_ms <= truth.onset_ms and deadline_ms <= heard_ms
 
 
 def _detectable_ms(truth: EventTruth) -> int:

@@ -89,6 +89,19 @@ def test_an_alert_before_breakdown_is_a_hit_with_a_lead() -> None:
     assert scores["false_n"] == 0
 
 
+def test_what_is_said_of_a_fault_that_is_not_scored_is_neither_a_hit_nor_false() -> None:
+    quiet = SiteTruth("s1", BEGIN, END, (), (), frozenset(), unscored=(ragging(),))
+    scores = score_alerts({"s1": quiet}, [alert(ONSET + 4 * DAY_MS)])
+    assert (scores["progressive_events"], scores["false_n"]) == (0, 0)
+    day = {"site": "s1", "ts": iso_utc(ONSET + 4 * DAY_MS), "risk": 0.5}
+    assert score_risk({"s1": quiet}, [day]) == {"n": 0}
+
+
+def test_an_abrupt_fault_whose_deadline_passed_before_scoring_began_is_nobodys_miss() -> None:
+    early = ragging(progressive=False, onset_ms=BEGIN - 2 * DAY_MS, deadline_ms=BEGIN - DAY_MS)
+    assert score_alerts(truth(early), [])["abrupt_events"] == 0
+
+
 def test_an_alert_in_the_last_hours_is_a_hit_but_not_a_day_ahead() -> None:
     scores = score_alerts(truth(ragging()), [alert(BREAKDOWN - 3 * HOUR_MS)])
     assert (scores["recall_before_breakdown"], scores["recall_24h_ahead"]) == (1, 0)

@@ -8,6 +8,7 @@ from pumpwatch.domain.alerts import ms_from_iso
 from pumpwatch.domain.clock import DAY_MS, HOUR_MS
 from pumpwatch.domain.errors import InvalidInput
 from pumpwatch.domain.sites import LogEntry, LogKind, site_from_dict
+from pumpwatch.simulator.catalogue import kind_of
 from pumpwatch.simulator.events import Event
 from pumpwatch.simulator.fleet import draw_fleet
 from pumpwatch.simulator.generation import generate
@@ -80,7 +81,7 @@ def test_the_truth_says_what_happened_and_when(written, start_ms):
     assert ms_from_iso(cut["deadline"]) == ms_from_iso(cut["onset"]) + 15 * 60_000
     assert ms_from_iso(cut["repair"]) == ms_from_iso(cut["onset"]) + 2 * 3_600_000
     assert cut["severity"]["values"] == [1.0, 1.0, 0.0]
-    grown = leak["faults"][0]
+    grown = leak["unscored"][0]
     assert (grown["target"], grown["progression"], grown["censored"]) == (
         "pump1", "progressive", True,
     )  # fmt: skip
@@ -90,6 +91,31 @@ def test_the_truth_says_what_happened_and_when(written, start_ms):
     assert len(leak["rain_mm_per_day"]) == 3  # two days from midnight in Japan touch three in UTC
     assert all(n > 20 for n in leak["starts"])
     assert outage["high_level_hours"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "scored"),
+    [
+        ("mh-01:comms_gap:0.5", True),
+        ("mh-01:comms_gap:1.9", False),  # its time to be told in ends after the last row
+        ("mh-01:clock_error:0.1", False),  # rows carry one time: only receipt could show another
+        ("mh-01:pump_wear:pump1:0.1", False),  # has not come to breakdown
+    ],
+)
+def test_only_what_can_be_told_in_time_is_scored(written, fault, scored):
+    raw = json.loads((written("parquet", faults=[fault])[0] / "truth.json").read_text("utf-8"))
+    assert (len(raw["faults"]), len(raw["unscored"])) == (scored, not scored)
+
+
+def test_a_fault_no_signal_of_a_station_shows_is_not_scored_there():
+    contacts, plain = (
+        next(s for s in draw_fleet(5, 40, 0).stations if s.contacts is there)
+        for there in (True, False)
+    )
+    seal = kind_of("seal_leak")
+    assert seal.shows(contacts, {})
+    assert not seal.shows(plain, {})
+    assert kind_of("pump_ragging").shows is None
 
 
 def test_what_the_crews_wrote_down_is_in_the_site_log(written, start_ms):

@@ -55,6 +55,8 @@ class Acting:
 
 
 Act = Callable[[Condition, Acting], None]
+Shows = Callable[[StationSpec, Mapping[str, float]], bool]
+"""Whether anything in a recording of this station shows an event of these parameters."""
 Course = Callable[[float, np.random.Generator], Floats]
 
 
@@ -93,7 +95,8 @@ class FaultKind:
     likeliest first; a harmless kind has none. ``ramp_days`` is the time from onset to breakdown when
     nobody says otherwise, 0 for an abrupt one, which has ``deadline_h`` to be noticed in. ``lasts_h``
     is when it ends by itself, None if it stays until it is repaired; ``self_clears`` that it may
-    come and go before that. ``every_min`` is how often its act is looked at anew.
+    come and go before that. ``every_min`` is how often its act is looked at anew. ``shows`` is None
+    for what every recording shows; what no published signal shows is not scored.
     """
 
     code: str
@@ -109,6 +112,7 @@ class FaultKind:
     params: Mapping[str, Param] = field(default_factory=dict)
     course: Course = smooth
     every_min: int = 10
+    shows: Shows | None = None
 
     @property
     def harmless(self) -> bool:

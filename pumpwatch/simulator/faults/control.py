@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pumpwatch.simulator.condition import Condition
 from pumpwatch.simulator.faults.base import Acting, FaultKind, Param
+from pumpwatch.simulator.spec import StationSpec
 
 
 def float_hangup(c: Condition, at: Acting) -> None:
@@ -45,10 +48,15 @@ def fouling(c: Condition, at: Acting) -> None:
     c.fouling = min(c.fouling + 0.4 * at.severity, 0.8)
 
 
+def _float_told(spec: StationSpec, params: Mapping[str, float]) -> bool:
+    """An alarm float that hangs down is like one that has nothing to report."""
+    return spec.site.control == "float" or params["up"] >= 0.5
+
+
 KINDS = (
     FaultKind(
         "float_hangup", "Float hangs", "フロート固着", float_hangup, False, 8.0,
-        ("float_hangup",), self_clears=True,
+        ("float_hangup",), self_clears=True, shows=_float_told,
         params={"up": Param("", 0, 1, 0, "an alarm float hangs down (0) or up (1)")},
     ),
     FaultKind(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pumpwatch.simulator.condition import Condition
 from pumpwatch.simulator.faults.base import Acting, FaultKind, saw_tooth
+from pumpwatch.simulator.spec import StationSpec
 
 LOCKED_ROTOR = 5.0
 """Current of a motor that cannot turn, over that of one that turns without flow."""
@@ -91,6 +94,19 @@ def welded(c: Condition, at: Acting) -> None:
     at.of(c).welded = True
 
 
+def _by_current(spec: StationSpec, params: Mapping[str, float]) -> bool:
+    return spec.site.has_current is not False
+
+
+def _by_contact(spec: StationSpec, params: Mapping[str, float]) -> bool:
+    return spec.contacts
+
+
+def _by_rows(spec: StationSpec, params: Mapping[str, float]) -> bool:
+    """A chatter of some four seconds falls between rows that are further apart."""
+    return spec.sample_ms <= 2_000
+
+
 KINDS = (
     FaultKind("pump_wear", "Worn impeller and wear ring", "羽根車摩耗", wear, True, 60.0, ("pump_wear",)),
     FaultKind(
@@ -108,7 +124,7 @@ KINDS = (
     ),
     FaultKind(
         "motor_degradation", "Bearing or winding degrades", "軸受・巻線劣化", motor_degradation, True, 20.0,
-        ("motor_degradation",),
+        ("motor_degradation",), shows=_by_current,
     ),
     FaultKind(
         "pump_out_of_service", "Standby pump dead", "予備機不動作", out_of_service, True, 0.0,
@@ -124,11 +140,11 @@ KINDS = (
     ),
     FaultKind(
         "seal_leak", "Water behind the shaft seal", "軸封浸水", seal_leak, True, 20.0, ("seal_leak",),
-        self_clears=True,
+        self_clears=True, shows=_by_contact,
     ),
     FaultKind(
         "contactor_fault", "Contactor chatters", "電磁接触器不良", contactor, True, 4.0,
-        ("contactor_fault",),
+        ("contactor_fault",), shows=_by_rows,
     ),
     FaultKind(
         "contactor_welded", "Contactor welded", "電磁接触器溶着", welded, True, 0.0,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pumpwatch.simulator.condition import Condition
 from pumpwatch.simulator.faults.base import Acting, FaultKind, Param
+from pumpwatch.simulator.spec import StationSpec
 
 
 def drift(c: Condition, at: Acting) -> None:
@@ -36,10 +39,16 @@ def broken(c: Condition, at: Acting) -> None:
     c.loop_ma = at.params["ma"]
 
 
+def _by_floats(spec: StationSpec, params: Mapping[str, float]) -> bool:
+    """Where the panel follows the transmitter, its readings at start and stop stay what they were."""
+    return spec.site.control == "float"
+
+
 KINDS = (
     FaultKind(
         "sensor_drift", "Transmitter's zero drifts", "水位計ドリフト", drift, False, 18.0,
-        ("sensor_drift",), params={"metres": Param("m", -0.6, 0.6, 0.22, "error of the zero at breakdown")},
+        ("sensor_drift",), shows=_by_floats,
+        params={"metres": Param("m", -0.6, 0.6, 0.22, "error of the zero at breakdown")},
     ),
     FaultKind(
         "span_drift", "Transmitter's span drifts", "水位計スパンずれ", span_drift, False, 18.0,

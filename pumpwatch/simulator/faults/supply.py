@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pumpwatch.simulator.condition import Condition
 from pumpwatch.simulator.faults.base import Acting, FaultKind, Param
+from pumpwatch.simulator.spec import StationSpec
 
 _ALWAYS_H = 1e6
 
@@ -39,6 +42,11 @@ def panel_flooded(c: Condition, at: Acting) -> None:
     c.telemetry = c.telemetry and at.hours * 60 < at.params["minutes"]
 
 
+def _never(spec: StationSpec, params: Mapping[str, float]) -> bool:
+    """Only the hub's own clock, at the moment of receipt, proves a panel's wrong: rows carry one time."""
+    return False
+
+
 KINDS = (
     FaultKind(
         "power_outage", "Mains power lost", "停電", power_outage, False, 0.0, ("power_outage",),
@@ -54,7 +62,7 @@ KINDS = (
         deadline_h=3.0,
     ),
     FaultKind(
-        "clock_error", "Clock falls behind", "時計ずれ", clock_error, False, 2.0, ("clock_error",),
+        "clock_error", "Clock falls behind", "時計ずれ", clock_error, False, 2.0, ("clock_error",), shows=_never,
         params={"minutes": Param("min", 1, 600, 30, "how far behind in the end")},
     ),
     FaultKind(
