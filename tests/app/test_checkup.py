@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from pumpwatch.app.checkup import Check, Verdict, broker, clock, disk
-from pumpwatch.app.settings import BrokerSettings
+from pumpwatch.app.commands import doctor
+from pumpwatch.app.settings import BrokerSettings, Settings
 from pumpwatch.domain.clock import DAY_MS, HOUR_MS, MINUTE_MS
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.messages import Lane, Stamp
@@ -110,6 +111,21 @@ def test_a_brokers_file_counts_only_where_it_is_that_brokers(
     check = broker.file_check(BrokerSettings(host=host, port=port), file)
     assert check.verdict == OK
     assert says in check.found
+
+
+# -- heartbeat -------------------------------------------------------------------------------------
+
+
+def test_doctor_says_who_hears_of_a_dead_hub_and_keeps_the_address(tmp_path: Path) -> None:
+    url = "https://hc.example/ping/5f0c-secret"
+    for health, says in (
+        ({}, "nobody hears"),
+        ({"heartbeat_url": url}, "to hc.example every 5 min"),
+    ):
+        settings = Settings.model_validate({"data_dir": tmp_path, "health": health})
+        (check,) = [c for c in doctor.examine(settings) if c.name == "heartbeat"]
+        assert says in check.found
+        assert "secret" not in f"{check.found} {check.remedy}"
 
 
 # -- clocks ----------------------------------------------------------------------------------------

@@ -161,7 +161,7 @@ def test_joined_messages_give_what_single_ones_give(
     assert len(single[2]) > 100  # type: ignore[arg-type]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     begin_ms=st.integers(0, 20 * DAY_MS),
     hours=st.integers(1, 12),

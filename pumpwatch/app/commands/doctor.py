@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import typer
@@ -72,6 +73,7 @@ def examine(settings: Settings, now_s: Callable[[], float] = time.time) -> Itera
     yield _ledger(settings)
     yield from _series(settings)
     yield from broker_checks(settings.broker, settings.data_dir)
+    yield _heartbeat(settings)
     yield _web(settings)
     yield _hub(settings)
 
@@ -170,6 +172,18 @@ def _series_home(settings: Settings) -> Iterator[Check]:
     if not problems:
         found = f"{described(series)} answers and is set as it should be: {_ONCE[series.engine]}"
         yield Check("series", Verdict.OK, found)
+
+
+def _heartbeat(settings: Settings) -> Check:
+    """Only looked up: a beat from here would let a dead hub pass for alive."""
+    url, every_min = settings.health.heartbeat_url, settings.health.heartbeat_min
+    if url is None:
+        remedy = (
+            "set health.heartbeat_url to the address of a service that calls when it stays away"
+        )
+        return Check("heartbeat", Verdict.OK, "none: nobody hears when the hub is dead", remedy)
+    host = urlsplit(url.get_secret_value()).hostname
+    return Check("heartbeat", Verdict.OK, f"to {host} every {every_min:g} minutes")
 
 
 def _hub(settings: Settings) -> Check:
