@@ -63,14 +63,15 @@ def reasons(stages: Iterable[StageAge]) -> list[str]:
     ]
 
 
-def outages(connected: bool, held_back: bool, stages: Iterable[StageAge]) -> frozenset[str]:
-    """Which of `HUB_FAULTS` hold: ``connected`` to the broker, telemetry ``held_back``, stages late.
+def outages(hears: bool, held_back: bool, stages: Iterable[StageAge]) -> frozenset[str]:
+    """Which of `HUB_FAULTS` hold: does it hear the broker (connected, and allowed to read), is telemetry
+    ``held_back``, which stages are late.
 
     That nothing is heard is none of them: silent stations have alerts of their own.
     """
     late = {age.stage for age in stages if age.is_late}
     holds = {
-        "broker_lost": not connected,
+        "broker_lost": not hears,
         "hub_behind": bool(late & {"commit", "assess"}),
         "telemetry_held": held_back,
         "series_away": "series" in late,

@@ -218,7 +218,7 @@ def test_people_hear_that_the_hub_has_no_broker_and_meanwhile_no_sign_of_life_go
         assert {"broker", "broker_lost"} <= set(hub.unwell())
         hub._heartbeat()
         assert beats == []
-        monkeypatch.setattr(HubClient, "connected", True)
+        monkeypatch.setattr(HubClient, "subscribed", True)
         rounds(hub, lambda: len(channel.titles) > 1)
         assert channel.titles[1:] == ["Over: pumpwatch: no connection to the broker"]
     finally:

@@ -39,7 +39,7 @@ def test_a_retired_station_is_not_told_of() -> None:
 
 
 @pytest.mark.parametrize(
-    ("connected", "held_back", "late", "found"),
+    ("hears", "held_back", "late", "found"),
     [
         (True, False, [], []),
         (False, False, ["message"], ["broker_lost"]),
@@ -48,8 +48,8 @@ def test_a_retired_station_is_not_told_of() -> None:
     ],
 )
 def test_outages_are_named_and_a_silent_town_is_none(
-    connected: bool, held_back: bool, late: list[str], found: list[str]
+    hears: bool, held_back: bool, late: list[str], found: list[str]
 ) -> None:
     names = ["message", "commit", "assess", "series", "notification"]
     stages = [StageAge(name, None, 2 if name in late else 1, 1) for name in names]
-    assert sorted(outages(connected, held_back, stages)) == found
+    assert sorted(outages(hears, held_back, stages)) == found
