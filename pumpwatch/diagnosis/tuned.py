@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -49,9 +50,15 @@ class TunedAssessor:
         for rows, among, t_ms in self._parts(chunk, edges):
             self._turn_to(t_ms)
             told = self.inner.feed(rows, among)
-            found.append(Assessment([self._tuning.quieted(f) for f in told.findings], told.cycles))
+            quieted = [self._tuning.quieted(f) for f in told.findings]
+            found.append(replace(told, findings=quieted))
+        if len(found) == 1:
+            return found[0]
         return Assessment(
-            [f for part in found for f in part.findings], [c for part in found for c in part.cycles]
+            **{
+                f.name: [x for part in found for x in getattr(part, f.name)]
+                for f in fields(Assessment)
+            }
         )
 
     def tick(self, now_ms: int) -> Assessment:

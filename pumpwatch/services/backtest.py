@@ -16,11 +16,13 @@ from pumpwatch.cycles.recording import find_recordings, read_recording
 from pumpwatch.diagnosis.assessor import SiteAssessor
 from pumpwatch.diagnosis.forest import FitRequest, SiteModel, fit_site_model
 from pumpwatch.diagnosis.settings import DiagnosisSettings
+from pumpwatch.diagnosis.tuned import TunedAssessor
 from pumpwatch.domain.alerts import Finding, Kind, Phase, Severity, iso_utc
 from pumpwatch.domain.clock import DAY_MS
 from pumpwatch.domain.errors import InvalidInput, NotFound, PumpwatchError
 from pumpwatch.domain.keys import DEFAULT_TENANT, SiteKey
 from pumpwatch.domain.samples import Chunk
+from pumpwatch.services.tuning_file import read_tunings
 
 Line = dict[str, Any]
 
@@ -122,8 +124,15 @@ def _diagnose(
     recording = read_recording(folder)
     read = time.perf_counter()
     site, chunk = recording.site, recording.chunk
-    assessor = SiteAssessor(
-        SiteKey(DEFAULT_TENANT, site.site), site, fit=fit_now, settings=settings, log=recording.log
+    assessor = TunedAssessor(
+        SiteAssessor(
+            SiteKey(DEFAULT_TENANT, site.site),
+            site,
+            fit=fit_now,
+            settings=settings,
+            log=recording.log,
+        ),
+        read_tunings(folder),
     )
     assessment = assessor.feed(chunk)
     lines = [f.to_line() for f in assessment.findings if f.phase != Phase.RESOLVED]

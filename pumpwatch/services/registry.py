@@ -14,6 +14,7 @@ from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.ports import HeldSite, SiteBook
 from pumpwatch.domain.signals import MAX_PUMPS, run_signal
 from pumpwatch.domain.sites import SiteMode
+from pumpwatch.services.tuning_file import read_tunings
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,12 @@ def announced(held: HeldSite) -> dict[str, Any]:
 def register_recording(
     book: SiteBook, folder: Path, tenant: str, now_ms: int, actor: Actor
 ) -> SiteKey:
-    """Put a recorded site and its log into the ledger; doing it again changes nothing.
+    """Put a recorded site, its log and its own settings into the ledger; doing it again changes nothing.
 
-    Raises `Conflict` when the id belongs to a real station of that tenant.
+    Settings that were changed in the ledger since stay as they are there. Raises `Conflict` when the id
+    belongs to a real station of that tenant.
     """
-    site, entries = read_site(folder), read_log(folder)
+    site, entries, versions = read_site(folder), read_log(folder), read_tunings(folder)
     key = SiteKey(tenant, site.site)
     present = book.site(key)
     if present is not None and present.mode is not SiteMode.RECORDING:
@@ -83,4 +85,8 @@ def register_recording(
         book.put_site(key, site, actor, now_ms)
     for entry in entries:
         book.add_log(key, entry, actor, now_ms)
+    known = book.tunings(key).get(key, [])
+    if known == versions[: len(known)]:
+        for version in versions[len(known) :]:
+            book.add_tuning(key, version)
     return key

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pumpwatch.cycles.recording import Recording, find_recordings, read_recording, read_site
 from pumpwatch.diagnosis.assessor import Assessment, SiteAssessor
 from pumpwatch.diagnosis.settings import DiagnosisSettings
+from pumpwatch.diagnosis.tuned import TunedAssessor
 from pumpwatch.domain.alerts import Finding, Kind, Phase, Severity
 from pumpwatch.domain.clock import DAY_MS, HOUR_MS, MINUTE_MS
 from pumpwatch.domain.errors import PumpwatchError
@@ -33,6 +34,7 @@ from pumpwatch.services.failure_log import Failure
 from pumpwatch.services.queries import DRAWN_AS, FeatureSeries, Span, feature_series
 from pumpwatch.services.recorded_data import DataQuality, describe_data
 from pumpwatch.services.scoring import MONTH_DAYS, notifications, poisson_upper, wilson
+from pumpwatch.services.tuning_file import read_tunings
 
 LOOKBACK_DAYS = 45.0
 """An episode that began up to so long before a failure may speak of it."""
@@ -299,7 +301,10 @@ def study_site(folder: Path, failures: Sequence[Failure], job: _Job) -> SiteStud
         recording = read_recording(folder)
         site = recording.site
         key = SiteKey(DEFAULT_TENANT, site.site)
-        assessor = SiteAssessor(key, site, fit=fit_now, settings=job.settings, log=recording.log)
+        assessor = TunedAssessor(
+            SiteAssessor(key, site, fit=fit_now, settings=job.settings, log=recording.log),
+            read_tunings(folder),
+        )
         return _judge(folder.name, recording, assessor.feed(recording.chunk), failures, job)
     except PumpwatchError as error:
         return SiteStudy(folder.name, Site(folder.name), problem=str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from pumpwatch.diagnosis.assessor import Assessment, SiteAssessor
 from pumpwatch.diagnosis.settings import DiagnosisSettings
 from pumpwatch.domain.errors import InvalidInput, NotFound
-from pumpwatch.domain.samples import Chunk
+from pumpwatch.domain.samples import Chunk, Edge
 from pumpwatch.services.backtest import SiteResult, backtest
 
 EARLY = DiagnosisSettings(reference_days=4.0, fit_days=6)
@@ -65,10 +66,10 @@ def test_a_surprise_in_one_site_costs_no_other_its_result(
 ) -> None:
     feed = SiteAssessor.feed
 
-    def trip(self: SiteAssessor, chunk: Chunk) -> Assessment:
+    def trip(self: SiteAssessor, chunk: Chunk, edges: Sequence[Edge] = ()) -> Assessment:
         if self.key.site == "quiet10s":
             raise ZeroDivisionError("no such luck")
-        return feed(self, chunk)
+        return feed(self, chunk, edges)
 
     monkeypatch.setattr(SiteAssessor, "feed", trip)
     summary = backtest(sites, tmp_path / "a.jsonl", workers=1, settings=EARLY)

@@ -36,6 +36,7 @@ from pumpwatch.domain.ports import TimeSeriesStore
 from pumpwatch.domain.signals import SIGNALS
 from pumpwatch.domain.sites import Site
 from pumpwatch.services.extract import EARLIEST_MS, LONGEST_MS, backwards, told_beside
+from pumpwatch.services.tuning_file import write_tunings
 from pumpwatch.stores.export_files import FORMS, Form, TableFile, Written, moments
 from pumpwatch.stores.ledger import SqlLedger
 
@@ -218,6 +219,7 @@ class _Export:
         _write_json(folder / "site.json", site)
         told = {w.path.name: {"rows": w.rows, "columns": w.columns} for w in files.values()}
         _write_json(folder / "export.json", {**self._about(), "files": told})
+        write_tunings(folder, self.ledger.tunings(self.key).get(self.key, []))
         log = self.ledger.log(self.key)
         if log:
             with (folder / "events.csv").open("w", encoding="utf-8", newline="") as file:
