@@ -20,14 +20,16 @@ from pumpwatch.diagnosis.gates import WetGate, visited
 from pumpwatch.diagnosis.halfday import Value, summarise
 from pumpwatch.diagnosis.judge import FEATURE_OF, Judge
 from pumpwatch.diagnosis.learning import apply_log, keep, set_references
-from pumpwatch.diagnosis.partners import others_stronger_too, others_weak
+from pumpwatch.diagnosis.partners import ALIKE, others_stronger_too, others_weak
 from pumpwatch.diagnosis.present import PresentFacts
-from pumpwatch.diagnosis.references import Line
+from pumpwatch.diagnosis.references import TAKES_TURNS, Line
+from pumpwatch.diagnosis.risk import evidence
 from pumpwatch.diagnosis.seen import Seen, see
 from pumpwatch.diagnosis.settings import DiagnosisSettings, effects
 from pumpwatch.diagnosis.state import AssessorState
 from pumpwatch.diagnosis.steps import accept_step
 from pumpwatch.diagnosis.strangeness import Fit, Strangeness, vector
+from pumpwatch.diagnosis.water import usual_inflow
 from pumpwatch.domain.alerts import Finding, Json, Kind, Phase, Severity, iso_utc
 from pumpwatch.domain.cycles import CycleRow
 from pumpwatch.domain.keys import SiteKey
@@ -40,10 +42,12 @@ HOUR_MS = 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What one call found: findings in order of time, and the cycles that became final."""
+    """What one call found: findings in order of time, the cycles that became final, and at the end of
+    each half-day (epoch ms) how far evidence had come towards an alert, 0 to 1."""
 
     findings: list[Finding]
     cycles: list[CycleRow]
+    evidence: Sequence[tuple[int, float]] = ()
 
 
 class SiteAssessor:
@@ -74,13 +78,14 @@ class SiteAssessor:
         self._gauge = site.has_rain is not False
         self._log = sorted(log, key=lambda e: e.t_ms)
         self._found: list[Finding] = []
+        self._evidence: list[tuple[int, float]] = []
 
     # -- the outside -------------------------------------------------------------------------
 
     def feed(self, chunk: Chunk, edges: Sequence[Edge] = ()) -> Assessment:
         """Take rows and edges; return what they show."""
         facts = self._present.feed(chunk, edges)
-        self._found, due = list(facts), list(facts)
+        self._found, due, self._evidence = list(facts), list(facts), []
         self._follow_clock()
         if len(chunk) and self._s.first_ms is None:
             self._advance(int(chunk.t_ms.min()))
@@ -96,7 +101,8 @@ class SiteAssessor:
         if len(chunk):
             self._advance(self._cutter.last_ms)
         rows = cycle_rows(cycles, flows, self._site.area_m2)
-        return Assessment(sorted(self._found, key=lambda f: f.t_ms), rows)
+        found = sorted(self._found, key=lambda f: f.t_ms)
+        return Assessment(found, rows, tuple(self._evidence))
 
     def tick(self, now_ms: int) -> Assessment:
         """What absence alone tells by ``now_ms``."""
@@ -161,7 +167,11 @@ class SiteAssessor:
         if s.site is None or len(s.pumps) < self._site.pumps:
             keep(c, hour, wet, s, self._set)
         if s.site is not None:
-            fired = self._events(c, wet) | self._idle(c) | self._fast(c, wet) | self._inflow(c)
+            fired = (
+                self._events(c, wet) | self._idle(c) | self._fast(c, wet) | self._gain(c, hour, wet)
+            )
+            if c.valid and s.water.add(c, hour, s.gate.rainy, s.site, self._set):
+                fired.add("inflow_low")
             if fired:
                 self._found += self._judge.hear(c.final_ms, fired)
         s.turns.add(c, self._site.pumps)
@@ -215,9 +225,8 @@ class SiteAssessor:
                 continue
             last = s.turns.last_run_ms.get(k, c.final_ms)
             others, rested = s.turns.others.get(k, 0) + 1, c.final_ms - last
-            taking_turns = s.site.turns > 0.8
-            missed = taking_turns and others >= limits.idle_starts
-            if (missed and rested > limits.idle_h * HOUR_MS) or rested > limits.idle_days * DAY_MS:
+            missed = others >= limits.idle_starts and rested > self._rest_h(k) * HOUR_MS
+            if missed or rested > limits.idle_days * DAY_MS:
                 if not count.total:
                     count.since_ms = last
                 count.total, count.share = 2 * limits.count_limit, 1.0
@@ -253,20 +262,54 @@ class SiteAssessor:
                     fired.add(key)
         return fired
 
+    def _gain(self, c: Seen, hour: float, wet: bool) -> set[str]:
+        """A pump that seems stronger than ever, in rain too: no pump gets better by itself.
+
+        What runs back through its open valve counts as inflow while it rests, and so as its own flow when it
+        runs; then as much more seems to come in as it seems to pump. All pumps at once: the main has burst.
+        """
+        s, limits = self._s, self._set
+        ref = s.pumps.get(c.pump)
+        if ref is None or not c.valid or c.samples < 2 or math.isnan(c.log_capacity):
+            return set()
+        assert s.site is not None
+        key = f"capacity:pump{c.pump}"
+        expected = ref.capacity.expect(c.log_inflow) + s.offsets.get(key, 0.0)
+        rest = c.log_capacity - expected
+        sigma = max(ref.capacity.cycle_sigma, 2 * ref.capacity.half_sigma)
+        chart = s.fast.setdefault(f"gain:pump{c.pump}", Chart())
+        chart.add(rest / sigma, c.final_ms, slack=limits.cycle_slack,
+                  limit=limits.cycle_limit, clip=3 * limits.cycle_clip)  # fmt: skip
+        if not chart.fires(1, limits.cycle_limit, limits.cycle_persistence):
+            return set()
+        gain, others = chart.level * sigma, list[float]()
+        if limits.partner_comparison:
+            others = [v.level for k, v in s.fast.items() if k.startswith("gain") and v is not chart]
+        usual = not wet and c.log_inflow <= ref.capacity.high + 0.1
+        together = min(others, default=0.0) > ALIKE * chart.level
+        more = c.capacity - math.exp(expected)
+        returns = c.inflow - usual_inflow(s.site, hour) > 0.5 * more
+        alone = max(others, default=0.0) < 0.5 * chart.level
+        burst = usual and together and gain > limits.gain_effect
+        if not burst and not (returns and alone and gain > limits.fast_effect_common):
+            return set()
+        s.values[key] = _value("capacity", rest, sigma, ref.capacity)
+        return {key}
+
     def _fast_effect(self, name: str, pump: int) -> float:
         if name == "backflow":
             return 2 * self._set.backflow_effect
         alone = others_weak(pump, self._s, self._set) is False
         return self._set.fast_effect if alone else self._set.fast_effect_common
 
-    def _inflow(self, c: Seen) -> set[str]:
-        s, limits = self._s, self._set
-        assert s.site is not None
-        if not c.valid or math.isnan(c.inflow):
-            return set()
-        low = c.inflow < limits.low_inflow_ratio * s.site.quiet_inflow
-        s.low_inflow = s.low_inflow + 1 if low else 0
-        return {"inflow_low"} if s.low_inflow >= limits.low_inflow_cycles else set()
+    def _rest_h(self, pump: int) -> float:
+        """How long a pump may rest: half as long again as it usually does where the duty passes on."""
+        site = self._s.site
+        assert site is not None
+        usual = site.rests_h.get(pump)
+        if usual is None:
+            return self._set.idle_h if site.turns > TAKES_TURNS else math.inf
+        return max(self._set.idle_h, 1.5 * usual)
 
     # -- half-days ---------------------------------------------------------------------------
 
@@ -287,7 +330,6 @@ class SiteAssessor:
             set_references(now_ms, s, self._site, self._strangeness, self._set)
         if s.site is None:
             return
-        fired = set()
         values = summarise(s.cycles, s.site, s.pumps, self._set)
         for key, value in values.items():
             if accept_step(key, value, now_ms, s, self._set):
@@ -299,8 +341,11 @@ class SiteAssessor:
             chart.add(value.residual / value.sigma, now_ms, slack=self._set.slack,
                       limit=self._set.limit, clip=self._set.clip)  # fmt: skip
         self._strange(now_ms)
+        new_water = s.half % 2 == 1 and s.water.end_day(self._set)
         fired = {key for key in values if key in s.charts and self._fires(key)}
+        fired |= {"day_inflow"} if new_water else set()
         self._found += self._judge.half_day(now_ms, fired)
+        self._evidence.append((now_ms, evidence(s, self._set)))
 
     def _strange(self, now_ms: int) -> None:
         """Let the forest see the half-day, and learn from it while nothing is wrong."""
@@ -327,8 +372,11 @@ class SiteAssessor:
             s.nights = s.nights + 1 if value.residual > 0.6 * limits.night_effect else 0
             return s.nights >= limits.nights and value.residual > limits.night_effect
         if name == "capacity" and value.residual > 0:
-            leak = self._leaks(key)
-            return leak and value.residual > limits.capacity_effect and self._up(chart)
+            if not self._up(chart):
+                return False
+            if value.residual > limits.gain_effect and others_stronger_too(key, s, limits, ALIKE):
+                return True
+            return value.residual > limits.capacity_effect and self._leaks(key)
         side = 1 if value.residual > 0 else -1
         if side not in _SIDES.get(name, ()) or side * chart.level < limits.firm_sigma:
             return False
@@ -378,7 +426,7 @@ class SiteAssessor:
 _SIDES = {
     "capacity": (-1,),
     "current": (1,),
-    "backflow": (1,),
+    "backflow": (-1, 1),
     "start_level": (-1, 1),
     "stop_level": (-1, 1),
     "start_spread": (1,),

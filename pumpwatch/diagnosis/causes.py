@@ -16,8 +16,10 @@ Odds = tuple[float, float, float]
 """Probability of the signs down, none and up."""
 
 NORMAL: Odds = (0.03, 0.94, 0.03)
+SURELY_UP: Odds = (0.005, 0.025, 0.97)
 UP: Odds = (0.01, 0.14, 0.85)
 DOWN: Odds = (0.85, 0.14, 0.01)
+SURELY_DOWN: Odds = (0.97, 0.025, 0.005)
 MAYBE_UP: Odds = (0.02, 0.55, 0.43)
 MAYBE_DOWN: Odds = (0.43, 0.55, 0.02)
 SELDOM_UP: Odds = (0.03, 0.77, 0.20)
@@ -87,15 +89,21 @@ TABLE = [
         {"turn_lost": SELDOM_UP, "trip": SELDOM_UP, "hand_over": SELDOM_UP},
         {"late_start": MAYBE_UP, "start_spread": MAYBE_UP, "stop_spread": MAYBE_UP},
     ),
+    _e(
+        "pump_trip",
+        0.5,
+        {"trip": UP, "hand_over": MAYBE_UP, "current": MAYBE_UP, "turn_lost": SELDOM_UP,
+         "idle": SELDOM_UP},
+    ),
     _e("motor_degradation", 1.0, {"current": UP}),
     _e(
         "pump_out_of_service",
         0.8,
-        {"idle": UP, "turn_lost": UP},
+        {"idle": UP, "turn_lost": SURELY_UP},
         site={"late_start": UP, "start_spread": MAYBE_UP, "start_level": MAYBE_UP},
         control="float",
     ),
-    _e("pump_out_of_service", 0.8, {"idle": UP, "turn_lost": RARELY_UP},
+    _e("pump_out_of_service", 0.8, {"idle": SURELY_UP, "turn_lost": RARELY_UP},
        site={"late_start": RARELY_UP}, control="level"),
     _e("alternation_failure", 0.6, {"idle": UP, "lag_answered": MAYBE_UP}),
     _e(
@@ -114,6 +122,12 @@ TABLE = [
              "scatter": SELDOM_UP},
         per_pump=False,
     ),
+    _e("coupling_leak", 0.1, {"capacity": DOWN, "pair": DOWN, "current": (0.05, 0.75, 0.2), "pace": ANY},
+       {"pair": UP}),
+    _e("rising_main_burst", 0.3, {"capacity": UP, "current": MAYBE_UP, "backflow": ANY},
+       per_pump=False),
+    _e("short_cycling", 0.5, site={"stop_level": UP, "stop_spread": MAYBE_UP},
+       per_pump=False),
     _e(
         "sensor_drift",
         0.8,
@@ -141,7 +155,17 @@ TABLE = [
         {"pair": MAYBE_UP},
         site={"stop_spread": UP, "stop_level": MAYBE_DOWN},
     ),
-    _e("infiltration_growth", 1.0, site={"night_inflow": UP}, per_pump=False),
+    _e(
+        "sensor_drift",
+        0.4,
+        {"backflow": SURELY_DOWN, "capacity": MAYBE_DOWN, "low_stop": MAYBE_UP, "scatter": MAYBE_UP,
+         "low_capacity": SELDOM_UP, "pace": ANY},
+        site={"start_level": ANY, "stop_level": ANY, "start_spread": MAYBE_UP,
+              "stop_spread": MAYBE_UP, "late_start": SELDOM_UP},
+        per_pump=False,
+    ),
+    _e("infiltration_growth", 1.0, site={"night_inflow": UP, "day_inflow": MAYBE_UP}, per_pump=False),
+    _e("inflow_change", 0.6, site={"day_inflow": UP}, per_pump=False),
     _e("upstream_blockage", 1.0, site={"inflow_low": UP, "night_inflow": MAYBE_DOWN},
        per_pump=False),
 ]  # fmt: skip

@@ -21,6 +21,8 @@ class WetGate:
     at_ms: int = 0
     high_from_ms: int | None = None
     high_at_ms: int = 0
+    rainy: bool = False
+    """Whether the gauge says so; without one nobody knows."""
 
     def add(
         self, cycle: Seen, ref: SiteReference | None, gauge: bool, s: DiagnosisSettings
@@ -31,7 +33,8 @@ class WetGate:
             self.rain_mm *= math.exp(-hours / s.rain_memory_h)
         self.rain_mm += cycle.rain_mm
         self.at_ms = cycle.final_ms
-        if gauge and self.rain_mm > s.wet_mm:
+        self.rainy = gauge and self.rain_mm > s.wet_mm
+        if self.rainy:
             return True
         return ref is not None and self._by_inflow(cycle, ref, s)
 

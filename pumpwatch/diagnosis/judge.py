@@ -34,6 +34,7 @@ FEATURE_OF = {
     "stop_spread": "level_spread_m",
     "night_inflow": "night_inflow_m3s",
     "inflow_low": "inflow_m3s",
+    "day_inflow": "inflow_m3s",
     "short_run": "short_run_share",
     "low_stop": "low_stop_share",
     "late_start": "late_start_share",
@@ -53,8 +54,9 @@ def form_opinion(now_ms: int, site: Site, state: AssessorState, s: DiagnosisSett
     signs: dict[str, Sign] = {}
     for key, value in state.values.items():
         z = state.charts[key].level if key in state.charts else 0.0
-        if key in state.fast and abs(state.fast[key].level) > 2.0:
-            z = max(z, 2.0 * state.fast[key].level, key=abs)
+        for quick in (key, key.replace("capacity", "gain")):
+            if quick in state.fast and abs(state.fast[quick].level) > 2.0:
+                z = max(z, 2.0 * state.fast[quick].level, key=abs)
         strengths[key] = z
         signs[key] = _sign(key, value.now, value.normal, z)
     for key, count in state.counts.items():
@@ -63,8 +65,14 @@ def form_opinion(now_ms: int, site: Site, state: AssessorState, s: DiagnosisSett
         if z > 2 and key.partition(":")[0] in FEATURE_OF:
             base = state.site.rates.get(key, 0.0) if state.site else 0.0
             signs[key] = _sign(key, count.share, base, z)
-    if state.low_inflow and state.site is not None:
-        z = min(2.5 * state.low_inflow, 10.0)
+    water = state.water
+    if water.lasting >= 2 and state.site is not None:
+        z = min(2.0 * water.lasting, 10.0)
+        strengths["day_inflow"] = z
+        peak = state.site.peak_inflow
+        signs["day_inflow"] = _sign("day_inflow", peak * (1 + water.share), peak, z)
+    if water.missing and state.site is not None:
+        z = min(2.5 * water.missing, 10.0)
         strengths["inflow_low"] = z
         last = next((c.inflow for c, _, _ in reversed(state.cycles) if c.valid), math.nan)
         if math.isfinite(last):
@@ -245,5 +253,5 @@ class Judge:
         if key in self._s.counts:
             return opinion.now_ms - self._s.counts[key].last_ms > DAY_MS
         if key == "inflow_low":
-            return self._s.low_inflow == 0
+            return self._s.water.missing == 0
         return abs(opinion.strengths.get(key, 0.0)) < self._set.clear_sigma

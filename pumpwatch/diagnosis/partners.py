@@ -34,11 +34,17 @@ def others_weak(pump: int, state: AssessorState, s: DiagnosisSettings) -> bool |
     return min(levels) < -1.0 if levels and s.partner_comparison else None
 
 
-def others_stronger_too(key: str, state: AssessorState, s: DiagnosisSettings) -> bool:
-    """Whether the others gained at least half of what the pump of ``key`` gained."""
+ALIKE = 0.7
+"""Pumps that gained so much of each other's gain gained it from the main behind them."""
+
+
+def others_stronger_too(
+    key: str, state: AssessorState, s: DiagnosisSettings, share: float = 0.5
+) -> bool:
+    """Whether the others gained at least ``share`` of what the pump of ``key`` gained."""
     own = state.values[key].residual
     others = [v.residual for k, v in state.values.items() if k.startswith("capacity") and k != key]
-    return s.partner_comparison and any(r >= 0.5 * own for r in others)
+    return s.partner_comparison and any(r >= share * own for r in others)
 
 
 def moved_alike(key: str, shift: float, state: AssessorState, s: DiagnosisSettings) -> bool:

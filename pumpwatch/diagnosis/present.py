@@ -28,7 +28,9 @@ from pumpwatch.diagnosis.present_rules import (
     CLOCK_BACK,
     LEVEL_MISSING,
     SILENT,
+    UNANSWERED,
     PresentSettings,
+    dry_run,
     rules_of,
     watched_signals,
 )
@@ -155,6 +157,7 @@ class PresentFacts:
                 values = rows.get(name, np.full(len(t_ms), np.nan))
                 changes += self._changes(name, t_ms, values, told)
         sound = self._levels(t_ms, rows, changes)
+        changes += self._against_level(t_ms, rows, sound)
         changes += self._silences(t_ms, edges)
         changes.sort(key=lambda c: c[0])
         words = [*(e.t_ms for e in edges), *(int(t) for t in t_ms[-1:])]
@@ -244,6 +247,29 @@ class PresentFacts:
             state = np.where(sound_m >= high_m, 1.0, np.where(sound_m < low_m, 0.0, np.nan))
             changes += self._changes(name, t_sound, state)
         return sound
+
+    def _against_level(
+        self, t_ms: Times, rows: dict[str, Floats], sound: NDArray[np.bool_]
+    ) -> list[Change]:
+        """What pumps do that the level does not ask for: run below the stop level, stand above the alarm's."""
+        stop_m, high_m = self._site.stop_level_m, self._site.high_level_m
+        runs = {
+            n: rows[run_signal(n)][sound]
+            for n in range(1, self._site.pumps + 1)
+            if run_signal(n) in rows
+        }
+        level_m, changes = self._machine.levels.level_m, list[Change]()
+        t_sound = t_ms[sound]
+        for n, run in runs.items():
+            if stop_m is not None:
+                dry = (run >= 0.5) & (level_m < stop_m - self._settings.dry_run_m)
+                changes += self._changes(dry_run(n), t_sound, dry.astype(float))
+        if high_m is not None and len(runs) == self._site.pumps:
+            stand = np.all([run < 0.5 for run in runs.values()], axis=0)
+            changes += self._changes(
+                UNANSWERED, t_sound, (stand & (level_m >= high_m)).astype(float)
+            )
+        return changes
 
     def _silences(self, t_ms: Times, edges: Sequence[Edge]) -> list[Change]:
         """Silence begins a timeout after the last word and ends with the next one."""

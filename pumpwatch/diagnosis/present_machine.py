@@ -238,14 +238,17 @@ class FactMachine:
             signs.append(_sign("silence_s", (t_ms - since_ms) / 1000, self._silence_ms / 1000))
         if rule.cause == "power":
             signs.append(_sign("outage_s", (t_ms - since_ms) / 1000, 0.0))
-        normal_m = {
+        limits_m = {
             "power": site.start_level_m,
             "comms": site.start_level_m,
             "high_level": site.high_level_m,
             "overflow": site.well_depth_m,
-        }.get(rule.cause)
-        if rule.kind == "condition" and rule.cause != "clock_error" and level_m is not None:
-            signs.append(_sign("level_m", level_m, normal_m))
+            "unanswered": site.high_level_m,
+            "dry_run": site.stop_level_m,
+        }
+        told = rule.cause.partition(":")[0]
+        if told in limits_m and level_m is not None:
+            signs.append(_sign("level_m", level_m, limits_m[told]))
         if rule.cause in ("left_in_manual", "sensor_failed"):
             numbers["lasted_s"] = (t_ms - since_ms) / 1000
         if rule.signals:

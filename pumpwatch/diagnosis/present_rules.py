@@ -20,6 +20,8 @@ CLOCK_AHEAD = "_clock_ahead"
 LEVEL_MISSING = "_level_missing"
 AT_COVER = "_at_cover"
 ABOVE_HIGH = "_above_high"
+UNANSWERED = "_unanswered"
+"""The level calls for every pump and none runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,14 @@ class PresentSettings:
     contact_off_ms: int = MINUTE_MS
     manual_ms: int = 4 * HOUR_MS
     manual_off_ms: int = 5 * MINUTE_MS
-    level_missing_ms: int = HOUR_MS
+    dry_run_m: float = 0.05
+    dry_run_ms: int = 20 * MINUTE_MS
+    """A pump that runs so far below the stop level for so long was told to stop long ago."""
+    dry_over_ms: int = 10 * MINUTE_MS
+    unanswered_ms: int = 5 * MINUTE_MS
+    """The well stands at the alarm level, mains are there, and no pump runs: none can."""
+    level_missing_ms: int = 55 * MINUTE_MS
+    """Longer than it takes to put a new transmitter in, and told within the hour."""
     level_back_ms: int = 10 * MINUTE_MS
     lowest_level_m: float = -0.1
     clock_step_ms: int = 2 * MINUTE_MS
@@ -102,6 +111,11 @@ def rules_of(site: Site, settings: PresentSettings, period_ms: int) -> list[Rule
             _is(LEVEL_MISSING, False), s.level_missing_ms, s.level_back_ms,
         ),
         Rule(
+            "unanswered", "float_hangup" if site.control == "float" else "phase_loss", Kind.PREDICTIVE, Severity.CRITICAL,
+            lambda v: v.get(UNANSWERED, False) and v.get("power_ok", True) and v.get("mode_auto", True),
+            _is(UNANSWERED, False), max(s.unanswered_ms, 3 * period_ms), s.contact_off_ms,
+        ),
+        Rule(
             "left_in_manual", "left_in_manual", Kind.PREDICTIVE, Severity.ALARM,
             lambda v: not v.get("mode_auto", True) and not v.get("door_open", False),
             _is("mode_auto", True), s.manual_ms, s.manual_off_ms,
@@ -114,6 +128,13 @@ def rules_of(site: Site, settings: PresentSettings, period_ms: int) -> list[Rule
         ),
     ]  # fmt: skip
     for n in range(1, site.pumps + 1):
+        rules.append(
+            Rule(
+                f"dry_run:pump{n}", "stuck_on", Kind.PREDICTIVE, Severity.ALARM,
+                _is(dry_run(n), True), _is(dry_run(n), False),
+                s.dry_run_ms, s.dry_over_ms, f"pump{n}",
+            )
+        )  # fmt: skip
         rules.append(_contacts(n, ("fault", "overload", "thermal"), "pump_trip", Severity.ALARM, s))
         rules.append(_contacts(n, ("seal", "leakage"), "seal_leak", Severity.WARNING, s))
     return rules
@@ -123,6 +144,11 @@ def watched_signals(rules: list[Rule]) -> list[str]:
     """The two-valued signals of the panel that rules read."""
     contacts = [signal for rule in rules for signal in rule.signals]
     return ["power_ok", "high_level", "mode_auto", "door_open", *contacts]
+
+
+def dry_run(pump: int) -> str:
+    """The derived signal of a pump that runs below the stop level."""
+    return f"_dry_run{pump}"
 
 
 def trip_cause(pump: int) -> str:

@@ -17,6 +17,11 @@ from pumpwatch.diagnosis import robust
 from pumpwatch.diagnosis.seen import NAN, Seen
 from pumpwatch.diagnosis.settings import DiagnosisSettings
 
+TAKES_TURNS = 0.8
+"""From this share of starts by another pump than before on, the pumps take turns."""
+SHIFT_H = 4.0
+"""Least rest of a pump while another has the duty, where the clock passes it on [h]."""
+
 
 @dataclass
 class Line:
@@ -67,6 +72,10 @@ class SiteReference:
     night: Line
     turns: float
     rates: dict[str, float] = field(default_factory=dict)
+    rests_h: dict[int, float] = field(default_factory=dict)
+    """Longest usual rest of each pump [h]; none where a duty was not seen to pass on often enough."""
+    hours: list[float] = field(default_factory=list)
+    """Log inflow by hour of the local day, (24,)."""
     since_ms: int = 0
 
     @property
@@ -168,8 +177,33 @@ def learn_site(
             half_sigma=max(robust.sigma(values), s.inflow_floor) if values else NAN,
         ),
         turns=float(np.mean(changes)) if changes else 0.0,
+        rests_h=_rests(valid, bool(changes) and float(np.mean(changes)) > TAKES_TURNS),
+        hours=_by_hour([(c, hour) for _, c, hour in valid]),
         since_ms=valid[-1][1].final_ms,
     )
+
+
+def _rests(valid: Sequence[tuple[int, Seen, float]], in_turn: bool) -> dict[int, float]:
+    """Pump → the second longest time between two of its starts [h].
+
+    Where the duty passes on by the clock, only rests of hours tell how long one may be, and a pump without
+    three of them says nothing: its next may be the first that lasts a week.
+    """
+    out = {}
+    for pump in {c.pump for _, c, _ in valid}:
+        starts = [c.start_ms for _, c, _ in valid if c.pump == pump]
+        rests = sorted((b - a) / 3_600_000 for a, b in pairwise(starts))
+        if sum(in_turn or r > SHIFT_H for r in rests) >= 3:
+            out[pump] = rests[-2]
+    return out
+
+
+def _by_hour(cycles: Sequence[tuple[Seen, float]]) -> list[float]:
+    """Log inflow by hour of the day: the median of the hour and its neighbours; NaN where none is near."""
+    hours = np.array([hour for _, hour in cycles])
+    logs = np.array([c.log_inflow for c, _ in cycles])
+    apart = [np.abs((hours - h - 0.5 + 12) % 24 - 12) for h in range(24)]
+    return [robust.median(logs[d <= 1.5]) for d in apart]
 
 
 def _half_sigma(halves: np.ndarray, values: np.ndarray) -> float:

@@ -60,13 +60,26 @@ class DiagnosisSettings:
     low_inflow_ratio: float = 0.5
     """Inflow below this share of the quietest normal hour means that water is missing."""
     low_inflow_cycles: int = 3
+    scarce_inflow_ratio: float = 0.4
+    scarce_quiet_ratio: float = 0.8
+    """Inflow below these shares of what the same hour usually brings and of the quietest normal hour: no
+    holiday empties a town so far, and no Sunday a factory."""
+    scarce_cycles: int = 5
+    scarce_h: float = 5.0
+    """So many cycles in a row, over so long [h], before water is missing for certain."""
+    day_effect: float = 0.4
+    """New water in a part of the day, as a share of the usual peak, that is worth a word ..."""
+    days_raised: int = 5
+    """... once it came on so many dry days in a row: longer than a feast or a building site's pump."""
     capacity_effect: float = 0.05
+    gain_effect: float = 0.27
     current_effect: float = 0.035
     level_effect_m: float = 0.03
     backflow_effect: float = 0.03
     night_effect: float = 0.4
-    """Smallest deviation worth a visit, however sure: share of capacity and of current, metres of level,
-    share of capacity flowing back, log of the night inflow."""
+    """Smallest deviation worth a visit, however sure: share of capacity lost, gained by all pumps at once
+    (the main behind them has opened; a sound one may have two steady states a quarter apart), of current,
+    metres of level, share of capacity flowing back, log of the night inflow."""
     growth: float = 1.7
     """An episode is told again when its deviation has grown by this factor."""
     clear_sigma: float = 2.0
@@ -118,10 +131,10 @@ class DiagnosisSettings:
     """Recent cycles whose starts and stops are the usual ones."""
     count_span_h: float = 6.0
     """Odd cycles closer together than this [h] may all come from one visit or one wash-down."""
-    idle_starts: int = 8
+    idle_starts: int = 6
     """Starts of others in a row while a pump that takes turns stays idle."""
-    idle_h: float = 8.0
-    """... and for at least a working day [h]: a pump may be out for work."""
+    idle_h: float = 5.0
+    """... and for longer than half a working day [h]: a pump may be out for work."""
     idle_days: float = 9.0
     """A pump of a station that changes duty weekly may rest this long [days]."""
 

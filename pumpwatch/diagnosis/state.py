@@ -13,6 +13,7 @@ from pumpwatch.diagnosis.present import PresentState
 from pumpwatch.diagnosis.references import PumpReference, SiteReference
 from pumpwatch.diagnosis.seen import Seen
 from pumpwatch.diagnosis.strangeness import StrangenessState
+from pumpwatch.diagnosis.water import WaterState
 
 
 @dataclass
@@ -50,7 +51,7 @@ class AssessorState:
     blind: set[str] = field(default_factory=set)
     """Open facts that make the level unbelievable."""
     strangeness: StrangenessState = field(default_factory=StrangenessState)
-    low_inflow: int = 0
+    water: WaterState = field(default_factory=WaterState)
     nights: int = 0
     episodes: list[Episode] = field(default_factory=list)
 

@@ -23,11 +23,13 @@ def accept_step(
     past = state.history.setdefault(key, [])
     past.append(value.residual)
     del past[: -s.step_halves - 4]
-    if name not in WATCHED or any(key in e.keys for e in state.episodes):
+    if name not in WATCHED:
         return False
     base = state.offsets.get(key, 0.0)
     if base and _back_to_normal(past, value, s):
         state.offsets.pop(key)
+    elif any(key in e.keys for e in state.episodes):
+        return False
     else:
         shift = _sharp_step(past, base, value.sigma, s)
         if shift is None or not _benign(name, key, shift, base + shift, value, now_ms, state, s):
@@ -79,6 +81,8 @@ def _benign(
     if name == "current":
         twin = state.stepped.get(f"capacity{key[len(name) :]}", 0)
         return worked or now_ms - twin < 36 * HOUR_MS
+    if shift > s.gain_effect and moved_alike(key, shift, state, s):
+        return worked
     if shift > 0:
         return worked or not _more_water(state)
     if worked:

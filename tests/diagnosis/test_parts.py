@@ -269,3 +269,18 @@ def test_settings_are_one_frozen_set() -> None:
     assert replace(S, limit=3.0).limit == 3.0
     with pytest.raises(AttributeError):
         S.limit = 1.0  # type: ignore[misc]
+
+
+def test_a_pump_that_takes_turns_has_a_usual_rest_and_one_that_rests_for_a_week_has_none() -> None:
+    hours = [float(k % 24) for k in range(240)]
+    in_turn = learn_site(history(), hours, 0.001, S)
+    assert in_turn is not None
+    assert in_turn.rests_h == {1: 2.0, 2: 2.0}
+    weekly = [(h, c._replace(pump=1 + k // 168)) for k, (h, c) in enumerate(history())]
+    rare = learn_site(weekly, hours, 0.001, S)
+    daily = [(h, c._replace(pump=1 + k // 24 % 2)) for k, (h, c) in enumerate(history())]
+    by_clock = learn_site(daily, hours, 0.001, S)
+    assert rare is not None
+    assert by_clock is not None
+    assert rare.rests_h == {}
+    assert by_clock.rests_h == {1: 25.0, 2: 25.0}

@@ -236,6 +236,7 @@ def test_without_a_float_the_level_itself_tells_that_it_is_high() -> None:
     del raw["high_level"]
     raw["level_m"][100:110] = 2.0
     raw["level_m"][110:120] = 1.88  # inside the margin
+    raw["pump1_run"][100:120] = 1
     assert [(c, round(m)) for c, _, m in story(findings(raw))] == [
         ("high_level", 100),
         ("high_level", 122),
@@ -246,6 +247,7 @@ def test_a_level_at_the_cover_is_an_overflow_and_a_spike_is_not() -> None:
     raw = record(300)
     raw["level_m"][50] = 3.1
     raw["level_m"][100:110] = 3.0 + 0.001 * np.arange(10)
+    raw["pump1_run"][100:110] = 1
     assert story(findings(raw)) == [("overflow", "opened", 101.5), ("overflow", "resolved", 115.0)]
 
 
@@ -298,11 +300,46 @@ def test_a_storm_may_hold_the_level_still_above_the_lag_start() -> None:
     assert findings(raw) == []
 
 
-def test_a_pump_that_runs_dry_at_the_bottom_is_not_a_frozen_transmitter() -> None:
+def test_a_pump_that_runs_dry_at_the_bottom_does_not_stop_and_the_transmitter_is_not_frozen() -> (
+    None
+):
     raw = record(2 * 1440)
     raw["level_m"][1000:1090] = 0.0
     raw["pump1_run"][1000:1090] = 1
+    found = findings(raw)
+    assert story(found) == [("dry_run:pump1", "opened", 1020), ("dry_run:pump1", "resolved", 1100)]
+    assert (found[0].fault, found[0].target) == (("stuck_on",), "pump1")
+
+
+def test_a_pump_that_dips_below_the_stop_level_for_minutes_is_no_news() -> None:
+    raw = record(2 * 1440)
+    raw["level_m"][1000:1015] = 0.3
+    raw["pump1_run"][1000:1015] = 1
     assert findings(raw) == []
+
+
+@pytest.mark.parametrize(
+    ("control", "fault"), [("level", "phase_loss"), ("float", "float_hangup"), (None, "phase_loss")]
+)
+def test_a_well_at_its_alarm_level_whose_pumps_stand_is_told_by_what_holds_them(
+    control: str | None, fault: str
+) -> None:
+    raw = record(300)
+    raw["level_m"][100:130] = 1.9 + 0.01 * np.arange(30)
+    raw["pump1_run"][100:130] = raw["pump2_run"][100:130] = 0
+    found = [f for f in findings(raw, replace(SITE, control=control)) if f.kind is Kind.PREDICTIVE]
+    assert story(found) == [("unanswered", "opened", 105), ("unanswered", "resolved", 131)]
+    assert found[0].fault == (fault,)
+
+
+def test_pumps_that_stand_in_a_power_cut_or_by_hand_are_not_called_dead() -> None:
+    for signal in ("power_ok", "mode_auto"):
+        raw = record(300)
+        raw["level_m"][100:130] = 1.95
+        raw["pump1_run"][100:130] = raw["pump2_run"][100:130] = 0
+        raw[signal] = np.ones(300)
+        raw[signal][95:130] = 0
+        assert not [f for f in findings(raw) if f.cause == "unanswered"]
 
 
 def test_a_transmitter_that_lies_at_zero_while_nothing_runs_has_failed() -> None:
@@ -319,7 +356,7 @@ def test_a_transmitter_that_says_nothing_sound_for_an_hour_has_failed(value: flo
     raw = record(600)
     raw["level_m"][100:200] = value
     assert story(findings(raw)) == [
-        ("sensor_failed", "opened", 160.0),
+        ("sensor_failed", "opened", 155.0),
         ("sensor_failed", "resolved", 210.0),
     ]
 
