@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from threading import RLock
@@ -13,7 +11,6 @@ from threading import RLock
 import numpy as np
 
 from pumpwatch.domain.clock import DAY_MS, HOUR_MS, MINUTE_MS
-from pumpwatch.domain.errors import StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.ports import TimeSeriesStore, WriteReceipt
 from pumpwatch.domain.samples import LONG_MS, Chunk, Grid, bucket_grid
@@ -21,7 +18,7 @@ from pumpwatch.domain.signals import SIGNALS, SignalKind
 from pumpwatch.stores.parquet import ParquetFiles, Period
 from pumpwatch.stores.rows import EMPTY, buckets, merge, take, within
 from pumpwatch.stores.series_sealed import SealedSeries
-from pumpwatch.stores.sqlite import connect, remedy, transaction
+from pumpwatch.stores.sqlite import connect, told, transaction
 
 SETTLE_MS = DAY_MS
 """A day is added up when it has been over for this long: most late rows come sooner."""
@@ -65,7 +62,7 @@ class RolledSeries:
         """Nothing is written while a day is added up."""
         self._lock = RLock()
         self._notes = connect(path)
-        with self._told():
+        with told(self._path):
             with transaction(self._notes) as notes:
                 for statement in _SCHEMA.split(";"):
                     notes.execute(statement)
@@ -188,7 +185,7 @@ class RolledSeries:
     def _open_days(self, days: Mapping[SiteKey, set[int]], *, adopted: bool = False) -> None:
         """Note on disk that these days must be added up (anew). Frozen ones never are."""
         frozen = -(-self._floor("samples") // DAY_MS)
-        with self._lock, self._told():
+        with self._lock, told(self._path):
             new = {
                 key: {day for day in some - self._open.get(key, set()) if day >= frozen}
                 for key, some in days.items()
@@ -215,7 +212,7 @@ class RolledSeries:
                 self._open.setdefault(key, set()).update(some)
 
     def _close_days(self, key: SiteKey, days: Iterable[int]) -> None:
-        with self._lock, self._told():
+        with self._lock, told(self._path):
             with transaction(self._notes) as notes:
                 gone = "DELETE FROM open_days WHERE site = ? AND day = ?"
                 notes.executemany(gone, [(self._numbers[key], day) for day in days])
@@ -230,7 +227,7 @@ class RolledSeries:
         return self._floors.get(what, _BEGINNING)
 
     def _raise_floor(self, what: str, t_ms: int) -> None:
-        with self._lock, self._told():
+        with self._lock, told(self._path):
             t_ms = max(t_ms, self._floor(what))
             with transaction(self._notes) as notes:
                 notes.execute("INSERT OR REPLACE INTO floors VALUES (?, ?)", (what, t_ms))
@@ -300,18 +297,6 @@ class RolledSeries:
         self.inner.close()
         with self._lock:
             self._notes.close()
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StoreUnavailable(
-                f"{self._path} cannot be used ({error})",
-                remedy(
-                    error, "check that the disk is there, writable and not full; it is tried again"
-                ),
-            ) from error
 
 
 def added_up(rows: Chunk, width_ms: int) -> Chunk:

@@ -15,8 +15,8 @@ import ssl
 import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from pumpwatch.domain.ports import WriteReceipt
 from pumpwatch.domain.samples import Chunk
 from pumpwatch.domain.signals import SIGNALS
 from pumpwatch.stores.rows import merge, take, total
-from pumpwatch.stores.sqlite import connect, remedy, transaction
+from pumpwatch.stores.sqlite import connect, told, transaction
 
 log = structlog.get_logger(__name__)
 
@@ -224,7 +224,7 @@ class LineSeries(ABC):
         self._newest: dict[SiteKey, int] = {}
         self._compress = compress
         self._notes = _copied(path) if reader else connect(path)
-        with self._told():
+        with told(self._path):
             for statement in _SCHEMA.split(";"):
                 self._notes.execute(statement)
             self._notes.execute("INSERT OR IGNORE INTO progress VALUES (?, 0)", (target,))
@@ -267,12 +267,12 @@ class LineSeries(ABC):
     def refused(self, limit: int = 100) -> list[tuple[str, str]]:
         """Lines that the server would not take with its answers, the newest first."""
         query = "SELECT line, answer FROM refused WHERE target = ? ORDER BY id DESC LIMIT ?"
-        with self._lock, self._told():
+        with self._lock, told(self._path):
             return self._notes.execute(query, (self._target, limit)).fetchall()
 
     def problems(self) -> list[tuple[str, str]]:
         """What is wrong with the server's settings, and what to do. Raises `StoreUnavailable`."""
-        with self._lock, self._told():
+        with self._lock, told(self._path):
             count = "SELECT count(*) FROM refused WHERE target = ?"
             (lines,) = self._notes.execute(count, (self._target,)).fetchone()
         if not lines:
@@ -342,7 +342,7 @@ class LineSeries(ABC):
 
     def _raise_floor(self, before_ms: int) -> None:
         floor_ms = max(before_ms, self._floor)
-        with self._told(), transaction(self._notes) as notes:
+        with told(self._path), transaction(self._notes) as notes:
             put = "INSERT OR REPLACE INTO retention VALUES (?, ?)"
             notes.execute(put, (self._target, floor_ms))
         self._floor = floor_ms
@@ -367,7 +367,7 @@ class LineSeries(ABC):
     def _advance(self, position: int, plan: _Plan) -> None:
         """Remember that everything up to ``position`` is stored, and what was refused just now."""
         position = max(position, self._position)
-        with self._told(), transaction(self._notes) as notes:
+        with told(self._path), transaction(self._notes) as notes:
             update = "UPDATE progress SET position = ? WHERE target = ?"
             notes.execute(update, (position, self._target))
             put = "INSERT INTO refused (target, line, answer) VALUES (?, ?, ?)"
@@ -421,18 +421,6 @@ class LineSeries(ABC):
             return StoreUnavailable(said, "check the address, and create the database or bucket")
         wait = f" after {retry_after} s, as it asks" if retry_after else ""
         return StoreUnavailable(said, f"see the server's log; it is tried again{wait}")
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StoreUnavailable(
-                f"{self._path} cannot be used ({error})",
-                remedy(
-                    error, "check that the disk is there, writable and not full; it is tried again"
-                ),
-            ) from error
 
 
 def _copied(path: Path) -> sqlite3.Connection:

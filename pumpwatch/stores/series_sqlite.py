@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pumpwatch.domain.errors import StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.ports import WriteReceipt
 from pumpwatch.domain.samples import Chunk, bucket_grid
 from pumpwatch.domain.signals import SIGNALS
 from pumpwatch.stores.rows import EMPTY, kept_rows, total
-from pumpwatch.stores.sqlite import connect, remedy, transaction
+from pumpwatch.stores.sqlite import connect, told, transaction
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS sites (
@@ -57,7 +56,7 @@ class SqliteSeries:
         self._write_lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._writer = connect(path)
-        with self._told():
+        with told(self._path):
             self._prepare()
             self._numbers = {
                 SiteKey(tenant, site): number
@@ -73,7 +72,7 @@ class SqliteSeries:
     # -- writing -------------------------------------------------------------------------------
 
     def write(self, batch: Sequence[tuple[SiteKey, Chunk]], position: int) -> WriteReceipt:
-        with self._write_lock, self._told():
+        with self._write_lock, told(self._path):
             by_site, refused = kept_rows(batch, self.floor_ms)
             new_numbers: dict[SiteKey, int] = {}
             new_signals: dict[int, set[str]] = {}
@@ -95,7 +94,7 @@ class SqliteSeries:
         return total(receipts)
 
     def delete(self, key: SiteKey, start_ms: int, end_ms: int) -> int:
-        with self._write_lock, self._told():
+        with self._write_lock, told(self._path):
             number = self._numbers.get(key)
             return 0 if number is None else self._delete(number, start_ms, end_ms)
 
@@ -109,7 +108,7 @@ class SqliteSeries:
 
     def raise_floor(self, before_ms: int) -> None:
         """From now on no row older than ``before_ms`` is taken."""
-        with self._write_lock, self._told():
+        with self._write_lock, told(self._path):
             floor_ms = max(before_ms, before_ms if self.floor_ms is None else self.floor_ms)
             with transaction(self._writer) as writer:
                 writer.execute("INSERT OR REPLACE INTO retention VALUES (1, ?)", (floor_ms,))
@@ -285,25 +284,13 @@ class SqliteSeries:
         except IndexError:
             reader = connect(self._path, reader=True)
         try:
-            with self._told():
+            with told(self._path):
                 reader.execute("BEGIN")
                 yield reader
         finally:
             if reader.in_transaction:
                 reader.execute("ROLLBACK")
             self._idle.append(reader)
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StoreUnavailable(
-                f"{self._path} cannot be used ({error})",
-                remedy(
-                    error, "check that the disk is there, writable and not full; it is tried again"
-                ),
-            ) from error
 
 
 def _known_names(chunk: Chunk) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ from pumpwatch.stores.series_lines import (
     send,
     tag,
 )
-from pumpwatch.stores.sqlite import transaction
+from pumpwatch.stores.sqlite import told, transaction
 
 log = structlog.get_logger(__name__)
 
@@ -122,7 +122,7 @@ class VictoriaSeries(LineSeries):
         self._life = ""
         self._checked_s, self._secured_s = -math.inf, time.monotonic()
         self._unsure_lines = 0
-        with self._told():
+        with told(self._path):
             for statement in _SCHEMA.split(";"):
                 self._notes.execute(statement)
             if reader:  # these are for the writer to make good
@@ -236,7 +236,7 @@ class VictoriaSeries(LineSeries):
             metrics = self._metrics()
             life = _metric(metrics, _START)
             taken = int(_metric(metrics, 'vm_rows_inserted_total{type="influx"}') or 0)
-            with self._told():
+            with told(self._path):
                 # the start is told in whole seconds: a server that took less than was sent to it in
                 # that life is not the same either
                 self._notes.execute(
@@ -245,11 +245,11 @@ class VictoriaSeries(LineSeries):
                     (self._target, life, taken),
                 )
             query = "SELECT id, lines FROM unsure WHERE target = ? AND life <> ? ORDER BY id"
-            with self._told():
+            with told(self._path):
                 forgotten = self._notes.execute(query, (self._target, life)).fetchall()
             for number, lines in forgotten:
                 self._send_again(zlib.decompress(lines).decode())
-                with self._told(), transaction(self._notes) as notes:
+                with told(self._path), transaction(self._notes) as notes:
                     notes.execute("UPDATE unsure SET life = ? WHERE id = ?", (life, number))
             self._life, self._checked_s = life, time.monotonic()
 
@@ -264,7 +264,7 @@ class VictoriaSeries(LineSeries):
         with self._lock:
             self._check(now=True)
             self._snapshot()
-            with self._told(), transaction(self._notes) as notes:
+            with told(self._path), transaction(self._notes) as notes:
                 notes.execute("DELETE FROM unsure WHERE target = ?", (self._target,))
             self._unsure_lines, self._secured_s = 0, time.monotonic()
 
@@ -291,7 +291,7 @@ class VictoriaSeries(LineSeries):
         match = _match(f"{STATION}_.*|{_VALUE}", [key])
         floor = max(self._floor, 0)
         rest = b"".join(self._export_text(match, max(start, floor), end) for start, end in spans)
-        with self._told(), transaction(self._notes) as notes:
+        with told(self._path), transaction(self._notes) as notes:
             row = (self._target, match, zlib.compress(rest, 1))
             notes.execute("INSERT INTO kept VALUES (?, ?, ?)", row)
         self._unsettled = True
@@ -308,13 +308,13 @@ class VictoriaSeries(LineSeries):
                 if rest:
                     self._asked("POST", "/api/v1/import", content=rest)
                 self._snapshot()
-                with self._told(), transaction(self._notes) as notes:
+                with told(self._path), transaction(self._notes) as notes:
                     notes.execute("DELETE FROM kept WHERE target = ?", (self._target,))
                 self._fresh = False
             self._unsettled = False
 
     def _kept(self) -> tuple[str, bytes] | None:
-        with self._told():
+        with told(self._path):
             query = "SELECT match, rows FROM kept WHERE target = ?"
             row = self._notes.execute(query, (self._target,)).fetchone()
         return None if row is None else (row[0], zlib.decompress(row[1]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pumpwatch.domain.errors import PumpwatchError, StoreUnavailable
-from pumpwatch.stores.sqlite import connect
+from pumpwatch.stores.sqlite import connect, told
 
 _PAGES = 1_000
 _TRIES = 10
@@ -32,7 +32,7 @@ def one_moment(
     stays in the files' journals until the block ends. ``first`` copies a consumer that is no file;
     it is called before the files are opened, perhaps several times. Raises `StoreUnavailable`.
     """
-    with _told(inbox):
+    with told(inbox):
         for _ in range(_TRIES):
             with ExitStack() as open_files:
                 with _reading(inbox) as reader:
@@ -57,7 +57,7 @@ def copy(
     def tell(_status: int, remaining: int, total: int) -> None:
         progress((total - remaining) * size)
 
-    with _told(target), closing(sqlite3.connect(target, isolation_level=None)) as writer:
+    with told(target), closing(sqlite3.connect(target, isolation_level=None)) as writer:
         writer.execute("PRAGMA journal_mode = OFF")
         writer.execute("PRAGMA synchronous = OFF")
         reader.backup(writer, pages=_PAGES, progress=tell)
@@ -77,7 +77,7 @@ class Facts:
 
 def facts(file: Path) -> Facts:
     """Look into a copy nobody writes to. Raises `StoreUnavailable` when it cannot be read."""
-    with _told(file), closing(_still(file)) as database:
+    with told(file), closing(_still(file)) as database:
 
         def ask(query: str) -> int:
             row = database.execute(query).fetchone()
@@ -93,7 +93,7 @@ def facts(file: Path) -> Facts:
 
 def check_whole(file: Path) -> None:
     """Raises `PumpwatchError` when SQLite finds the copy damaged."""
-    with _told(file), closing(_still(file)) as database:
+    with told(file), closing(_still(file)) as database:
         (found,) = database.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok":
         raise PumpwatchError(f"{file.name} is damaged ({found})", "use another backup")
@@ -127,13 +127,3 @@ def _tables(database: sqlite3.Connection) -> list[str]:
         " ORDER BY name"
     )
     return [name for (name,) in names]
-
-
-@contextmanager
-def _told(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreUnavailable(
-            f"{file} cannot be used ({error})", "check that its disk is there and not full"
-        ) from error

@@ -56,6 +56,18 @@ def remedy(error: object, otherwise: str) -> str:
     return RESTORE if damaged or isinstance(error, UnicodeDecodeError) else otherwise
 
 
+@contextmanager
+def told(path: Path | str) -> Iterator[None]:
+    """What goes wrong inside with this file is said as `StoreUnavailable`, with the way out."""
+    try:
+        yield
+    except TROUBLE as error:
+        raise StoreUnavailable(
+            f"{path} cannot be used ({error})",
+            remedy(error, "check that its disk is there, writable and not full"),
+        ) from error
+
+
 def damage(path: Path) -> str:
     """What is wrong with the structure of a database, '' if nothing: SQLite's quick check, which reads the
     whole file. A value that turned into another one is not seen by it. Raises `StoreUnavailable`."""
