@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from pumpwatch.cycles.recording import find_recordings, read_recording
-from pumpwatch.diagnosis.assessor import SiteAssessor
+from pumpwatch.diagnosis.assessor import Assessment, SiteAssessor
 from pumpwatch.diagnosis.forest import FitRequest, SiteModel, fit_site_model
+from pumpwatch.diagnosis.risk import breakdown_chance
 from pumpwatch.diagnosis.settings import DiagnosisSettings
 from pumpwatch.diagnosis.tuned import TunedAssessor
-from pumpwatch.domain.alerts import Finding, Kind, Phase, Severity, iso_utc
+from pumpwatch.domain.alerts import Kind, Phase, Severity, iso_utc
 from pumpwatch.domain.clock import DAY_MS
 from pumpwatch.domain.errors import InvalidInput, NotFound, PumpwatchError
 from pumpwatch.domain.keys import DEFAULT_TENANT, SiteKey
@@ -136,7 +137,7 @@ def _diagnose(
     )
     assessment = assessor.feed(chunk)
     lines = [f.to_line() for f in assessment.findings if f.phase != Phase.RESOLVED]
-    risk = _risk(site.site, chunk, assessment.findings) if with_risk else []
+    risk = _risk(site.site, chunk, assessment) if with_risk else []
     counted = [
         (recording.repeated, "repeated rows left out"),
         (recording.bad_times, "rows without a readable time left out"),
@@ -156,25 +157,23 @@ def _diagnose(
     )
 
 
-RISK = {Severity.INFO: 0.01, Severity.WARNING: 0.35, Severity.ALARM: 0.7, Severity.CRITICAL: 0.9}
-"""Claimed probability that a predictable breakdown comes within seven days, by what is open; a first,
-uncalibrated table."""
-
-
-def _risk(site: str, chunk: Chunk, findings: Sequence[Finding]) -> list[Line]:
-    """One line a UTC day: the risk that the open predictive episodes stand for at its beginning."""
+def _risk(site: str, chunk: Chunk, assessment: Assessment) -> list[Line]:
+    """One line a UTC day: the chance of a breakdown, by what is open and what was evident at its beginning."""
     lines: list[Line] = []
-    standing: dict[str, Severity] = {}
-    waiting = [f for f in reversed(findings) if f.kind == Kind.PREDICTIVE]
+    standing: dict[str, tuple[Severity, int]] = {}
+    waiting = [f for f in reversed(assessment.findings) if f.kind == Kind.PREDICTIVE]
+    evident, far = list(reversed(assessment.evidence)), 0.0
     first, last = int(chunk.t_ms[0]), int(chunk.t_ms[-1])
-    for day in range(first // DAY_MS + 1, last // DAY_MS + 1):
-        while waiting and waiting[-1].t_ms <= day * DAY_MS:
+    for t_ms in range((first // DAY_MS + 1) * DAY_MS, last + 1, DAY_MS):
+        while waiting and waiting[-1].t_ms <= t_ms:
             finding = waiting.pop()
-            standing[finding.cause] = finding.severity
-            if finding.phase == Phase.RESOLVED:
-                del standing[finding.cause]
-        worst = max(standing.values(), key=lambda v: v.rank, default=Severity.INFO)
-        lines.append({"site": site, "ts": iso_utc(day * DAY_MS), "risk": RISK[worst]})
+            _, opened_ms = standing.pop(finding.cause, (None, finding.t_ms))
+            if finding.phase != Phase.RESOLVED:
+                standing[finding.cause] = finding.severity, opened_ms
+        while evident and evident[-1][0] <= t_ms:
+            far = evident.pop()[1]
+        told = [(severity, (t_ms - at_ms) / DAY_MS) for severity, at_ms in standing.values()]
+        lines.append({"site": site, "ts": iso_utc(t_ms), "risk": breakdown_chance(told, far)})
     return lines
 
 
