@@ -17,6 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pumpwatch.app.metrics import HubCollector, exposition
+from pumpwatch.diagnosis.knobs import KNOBS
 from pumpwatch.domain.actors import LOCAL
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.messages import Lane, PoisonReason, Stamp
@@ -158,6 +159,15 @@ def took(kind: FaultKind) -> str:
     return "stays" if kind.lasts_h is None else f"{kind.lasts_h:g} h"
 
 
+def knobs() -> str:
+    cells = [
+        [f"`{k.name}`", "on or off" if k.sort == "switch" else f"{k.low:g} to {k.high:g}", k.unit.en,
+         k.label.en, k.raising.en]
+        for k in KNOBS.values()
+    ]  # fmt: skip
+    return rows(["setting", "bounds", "unit", "what it is", "what raising it does"], cells)
+
+
 def scenarios() -> str:
     return rows(["scenario", "what happens"], [[f"`{n}`", title] for n, title in shipped().items()])
 
@@ -176,6 +186,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         **{str(channel): partial(members, channel) for channel in Channel},
     },
     "operations.md": {"metrics": metrics},
+    "tuning.md": {"knobs": knobs},
     "simulator.md": {
         "scenarios": scenarios,
         "faults": partial(events, FAULTS),

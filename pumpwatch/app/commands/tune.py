@@ -264,6 +264,7 @@ def _tell_preview(view: TuningView, found: Preview) -> None:
         f"tried on {found.rows} samples, counted from {_at(view, found.known_ms)} "
         f"to {_at(view, found.end_ms)}\n",
         highlight=False,
+        soft_wrap=True,
     )
     rows = []
     for line in found.lines:
