@@ -44,6 +44,7 @@ from pumpwatch.services.live import LiveFeed
 from pumpwatch.services.models import ModelService
 from pumpwatch.services.notify import NotifyMachine
 from pumpwatch.services.outages import OutageWatch
+from pumpwatch.services.proofs import LevelAudit
 from pumpwatch.services.queries import QUIET_REAL_MS, Queries, quiet_limit_ms
 from pumpwatch.services.record import Recorder
 from pumpwatch.services.retrain import Retraining
@@ -195,7 +196,9 @@ class Hub:
             random=Random(),  # noqa: S311 - spreads retries, guards nothing
             url=self._alert_url,
         )
-        self.queries = Queries(ledger, ledger, self.stores.series, clock, self)
+        proof_days = settings.diagnosis.proof_days
+        self.queries = Queries(ledger, ledger, self.stores.series, clock, self, proof_days)
+        self.audit = LevelAudit(ledger, ledger, ledger, self.stores.series, clock)
         self.tuning = TuningService(
             ledger, ledger, self.stores.series, clock, self._diagnosis, run_apart
         )
@@ -215,6 +218,7 @@ class Hub:
             Worker("tend", self._tend),
             Worker("upkeep", self._upkeep),
             Worker("retrain", self.retraining.step),
+            Worker("audit", self.audit.step),
         ]
         if beat is not None:
             self._workers.append(Worker("heartbeat", self._heartbeat))

@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from pumpwatch.domain.errors import InvalidInput, PumpwatchError
+from pumpwatch.domain.proofs import PROOF_DAYS
 
 DEFAULT_FILE = Path("pumpwatch.toml")
 
@@ -286,6 +287,9 @@ class DiagnosisOptions(_Section):
 
     partner_comparison: bool = Field(
         True, description="compare the pumps of one station with each other (see docs/patents.md)"
+    )
+    proof_days: int = Field(
+        PROOF_DAYS, ge=0, le=365, description="a pump must draw down within so many days; 0: any"
     )
 
 

@@ -18,6 +18,7 @@ from pumpwatch.domain.cycles import CycleRow
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.labels import Label
 from pumpwatch.domain.messages import Arrival, Birth, Lane, Poison, Stamp, Watermark
+from pumpwatch.domain.proofs import Proof
 from pumpwatch.domain.samples import Chunk
 from pumpwatch.domain.sites import LogEntry, Site, SiteMode
 from pumpwatch.domain.tuning import TuningVersion
@@ -401,6 +402,23 @@ class AnsweredBook(AlertBook, LabelBook, Protocol):
     """Alerts, and what was found of them: an alert is closed and answered in one transaction."""
 
 
+class ProofBook(Protocol):
+    """When things that are seldom asked last showed that they work. Draw-downs of pumps are noted by
+    `AlertBook.commit_assessment` with the cycles that show them."""
+
+    def proofs(self, key: SiteKey | None = None) -> dict[SiteKey, list[Proof]]:
+        """By site, in order of their subjects; a site without any is absent."""
+        ...
+
+    def add_proofs(self, key: SiteKey, proofs: Sequence[Proof]) -> None:
+        """Join them with what is known (`Proof.after`): repeats and late ones change nothing."""
+        ...
+
+
+class LookBook(AnsweredBook, ProofBook, Protocol):
+    """What pages ask of the ledger beside the sites."""
+
+
 class OwedBook(Protocol):
     """What is owed to whom; the notifier's memory."""
 
@@ -571,7 +589,7 @@ class Notifier(Protocol):
 
 
 __all__ = [
-    "ActiveFault", "AlertBook", "AlertChange", "AnsweredBook", "AuditBook", "AuditEntry", "Checkpoint", "CommitReceipt", "Contact", "DemoControls", "DoorOutcome", "HeldSite", "HubStatus", "Inbox", "InboxRow", "IngestDoor", "LabelBook",
-    "ModelShelf", "Notice", "Notifier", "OwedBook", "QuarantineRow", "SiteAge", "SiteBook", "SiteMode", "StatusSource",
+    "ActiveFault", "AlertBook", "AlertChange", "AnsweredBook", "AuditBook", "AuditEntry", "Checkpoint", "CommitReceipt", "Contact", "DemoControls", "DoorOutcome", "HeldSite", "HubStatus", "Inbox", "InboxRow", "IngestDoor", "LabelBook", "LookBook",
+    "ModelShelf", "Notice", "Notifier", "OwedBook", "ProofBook", "QuarantineRow", "SiteAge", "SiteBook", "SiteMode", "StatusSource",
     "StoredModel", "TimeSeriesStore", "WriteReceipt",
 ]  # fmt: skip

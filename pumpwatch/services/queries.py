@@ -20,13 +20,14 @@ from pumpwatch.domain.errors import NotFound, StoreUnavailable
 from pumpwatch.domain.keys import HUB_KEY, SiteKey
 from pumpwatch.domain.labels import Label, newest
 from pumpwatch.domain.ports import (
-    AnsweredBook,
     HeldSite,
     HubStatus,
+    LookBook,
     SiteBook,
     StatusSource,
     TimeSeriesStore,
 )
+from pumpwatch.domain.proofs import PROOF_DAYS, Proof, unproven_pumps
 from pumpwatch.domain.samples import Chunk, bucket_grid
 from pumpwatch.domain.signals import run_signal
 from pumpwatch.domain.sites import LogEntry, Site
@@ -87,6 +88,9 @@ class StationRow:
     values: Mapping[str, float]
     silent: bool
     alerts: tuple[Alert, ...]
+    unproven: tuple[str, ...] = ()
+    """Pumps that have drawn nothing down for too long: nobody knows whether they would."""
+    proofs: tuple[Proof, ...] = ()
 
     @property
     def name(self) -> str:
@@ -99,7 +103,9 @@ class StationRow:
     @property
     def attention(self) -> Attention:
         worst = Attention(self.worst.severity) if self.worst else Attention.NORMAL
-        return min(worst, Attention.SILENT, key=_rank) if self.silent else worst
+        if self.silent:
+            return min(worst, Attention.SILENT, key=_rank)
+        return min(worst, Attention.WARNING, key=_rank) if self.unproven else worst
 
     @property
     def acknowledged(self) -> bool:
@@ -264,16 +270,18 @@ class Queries:
     def __init__(
         self,
         sites: SiteBook,
-        alerts: AnsweredBook,
+        alerts: LookBook,
         series: TimeSeriesStore,
         clock: Clock,
         status: StatusSource | None = None,
+        proof_days: float = PROOF_DAYS,
     ) -> None:
         self._sites = sites
         self._alerts = alerts
         self._series = series
         self._clock = clock
         self._status = status
+        self._proof_days = proof_days
 
     # -- fleet ----------------------------------------------------------------------------------
 
@@ -301,6 +309,7 @@ class Queries:
         by_site: dict[SiteKey, list[Alert]] = {}
         for alert in self._alerts.open_alerts(only):
             by_site.setdefault(alert.key, []).append(alert)
+        proofs = self._alerts.proofs(only)
         rows = []
         for key, site in sites.items():
             last_ms, values = latest.get(key, (None, {}))
@@ -308,7 +317,9 @@ class Queries:
             limit_ms = max(quiet_limit_ms(site), road_ms)
             silent = not down and (last_ms is None or now_ms - last_ms > limit_ms)
             alerts = tuple(sorted(by_site.get(key, ()), key=_alert_urgency))
-            rows.append(StationRow(key, site, last_ms, known, silent, alerts))
+            own = tuple(proofs.get(key, ()))
+            unproven = tuple(unproven_pumps(own, site.pumps, now_ms, self._proof_days))
+            rows.append(StationRow(key, site, last_ms, known, silent, alerts, unproven, own))
         return rows, down
 
     # -- one station ----------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.labels import Label, Said
 from pumpwatch.domain.messages import Birth
 from pumpwatch.domain.ports import AlertChange, AuditEntry, Checkpoint, HeldSite
+from pumpwatch.domain.proofs import Proof, draw_downs
 from pumpwatch.domain.sites import LogEntry, LogKind, Site, SiteMode
 from pumpwatch.domain.tuning import TuningVersion
 from pumpwatch.stores import tables
@@ -226,6 +227,8 @@ class SqlLedger:
             if cycles:
                 put = self._db.insert(tables.cycles).on_conflict_do_nothing()
                 connection.execute(put, [_cycle_data(key, cycle) for key, cycle in cycles])
+                for key, proofs in draw_downs(cycles).items():
+                    self._join_proofs(connection, key, proofs)
             sys.audit("pumpwatch.reached", "assess.in_txn")
 
     def checkpoint(self, key: SiteKey) -> Checkpoint | None:
@@ -345,6 +348,37 @@ class SqlLedger:
             for c in checkpoints
         ]
         connection.execute(forward, rows)
+
+    # -- proofs --------------------------------------------------------------------------------
+
+    def proofs(self, key: SiteKey | None = None) -> dict[SiteKey, list[Proof]]:
+        table = tables.proofs
+        query = select(table).order_by(*_key_columns(table), table.c.subject)
+        if key is not None:
+            query = query.where(_of(table, key))
+        with self._db.read() as connection:
+            rows = connection.execute(query).all()
+        found: dict[SiteKey, list[Proof]] = {}
+        for row in rows:
+            found.setdefault(SiteKey(row.tenant, row.site), []).append(_proof(row))
+        return found
+
+    def add_proofs(self, key: SiteKey, proofs: Sequence[Proof]) -> None:
+        if proofs:
+            with self._db.write() as connection:
+                self._join_proofs(connection, key, proofs)
+
+    def _join_proofs(self, connection: Connection, key: SiteKey, proofs: Sequence[Proof]) -> None:
+        table = tables.proofs
+        rows = connection.execute(select(table).where(_of(table, key))).all()
+        known = {row.subject: _proof(row) for row in rows}
+        joined = [proof.after(known.get(proof.subject)) for proof in proofs]
+        put = self._db.insert(table)
+        names = [f.name for f in fields(Proof) if f.name != "subject"]
+        upsert = put.on_conflict_do_update(
+            index_elements=[*_KEY, "subject"], set_={name: put.excluded[name] for name in names}
+        )
+        connection.execute(upsert, [{**key._asdict(), **asdict(proof)} for proof in joined])
 
     # -- labels --------------------------------------------------------------------------------
 
@@ -536,6 +570,12 @@ def _transition_data(alert_id: str, transition: Transition) -> dict[str, Any]:
 def _cycle_data(key: SiteKey, cycle: CycleRow) -> dict[str, Any]:
     values = {f.name: getattr(cycle, f.name) for f in fields(CycleRow)}
     return {**values, "tenant": key.tenant, "site": key.site}
+
+
+def _proof(row: Row[Any]) -> Proof:
+    return Proof(
+        row.subject, row.first_ms, row.checked_ms, row.proven_ms, row.measured, row.expected
+    )
 
 
 def _label(row: Row[Any]) -> Label:

@@ -25,6 +25,7 @@ from pumpwatch.domain.ports import (
     StoredModel,
     WriteReceipt,
 )
+from pumpwatch.domain.proofs import Proof, draw_downs
 from pumpwatch.domain.samples import Chunk, bucket_grid
 from pumpwatch.domain.signals import SIGNALS
 from pumpwatch.domain.sites import LogEntry, Site
@@ -144,6 +145,7 @@ class MemoryLedger:
         self._owed: dict[tuple[str, int, str], Owed] = {}
         self._checkpoints: dict[SiteKey, Checkpoint] = {}
         self._cycles: dict[SiteKey, dict[tuple[int, str], CycleRow]] = {}
+        self._proofs: dict[SiteKey, dict[str, Proof]] = {}
 
     def close(self) -> None:
         pass
@@ -272,6 +274,8 @@ class MemoryLedger:
             for key, cycle in cycles:
                 rows = self._cycles.setdefault(key, {})
                 rows.setdefault((cycle.start_ms, cycle.pump), cycle)
+            for key, proofs in draw_downs(cycles).items():
+                self.add_proofs(key, proofs)
 
     def checkpoint(self, key: SiteKey) -> Checkpoint | None:
         with self._lock:
@@ -353,6 +357,22 @@ class MemoryLedger:
 
     def _open(self, key: SiteKey) -> list[Alert]:
         return [a for a in self._alerts.values() if a.open and a.key == key]
+
+    # -- proofs --------------------------------------------------------------------------------
+
+    def proofs(self, key: SiteKey | None = None) -> dict[SiteKey, list[Proof]]:
+        with self._lock:
+            return {
+                k: [proof for _, proof in sorted(own.items())]
+                for k, own in self._proofs.items()
+                if key in (None, k)
+            }
+
+    def add_proofs(self, key: SiteKey, proofs: Sequence[Proof]) -> None:
+        with self._lock:
+            for proof in proofs:
+                own = self._proofs.setdefault(key, {})
+                own[proof.subject] = proof.after(own.get(proof.subject))
 
     # -- labels --------------------------------------------------------------------------------
 

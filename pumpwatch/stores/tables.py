@@ -226,6 +226,18 @@ cycles = Table(
     sqlite_with_rowid=False,
 )
 
+proofs = Table(
+    "proofs",
+    metadata,
+    *_site_key(),
+    Column("subject", _CODE, primary_key=True),
+    _ms("first_ms"),
+    _ms("checked_ms"),
+    _ms("proven_ms", nullable=True),
+    Column("measured", Float),
+    Column("expected", Float),
+)
+
 audit = Table(
     "audit",
     metadata,

@@ -10,6 +10,7 @@ from pumpwatch.domain.alerts import Alert, Kind, Severity, Step, Transition
 from pumpwatch.domain.cycles import CycleRow
 from pumpwatch.domain.labels import Found, Label
 from pumpwatch.domain.ports import ActiveFault, HeldSite, HubStatus
+from pumpwatch.domain.proofs import Proof
 from pumpwatch.services.label_scores import LabelScores, Share
 from pumpwatch.services.queries import (
     Attention,
@@ -190,6 +191,9 @@ class StationOut(BaseModel):
     last_ms: int | None = Field(description="Time of the newest sample.")
     values: dict[str, float]
     running: list[str]
+    unproven: list[str] = Field(
+        description="Pumps without a valid draw-down for diagnosis.proof_days."
+    )
     alerts: list[AlertOut]
 
     @classmethod
@@ -203,6 +207,7 @@ class StationOut(BaseModel):
             last_ms=row.last_ms,
             values=dict(row.values),
             running=list(row.running),
+            unproven=list(row.unproven),
             alerts=[AlertOut.of(a) for a in row.alerts],
             **more,
         )
@@ -226,6 +231,24 @@ class FleetOut(BaseModel):
         )
 
 
+class ProofOut(BaseModel):
+    subject: str = Field(description="A pump, or level:float, level:knee, level:volume.")
+    proven_ms: int | None = Field(description="The last proof; null: none yet.")
+    checked_ms: int = Field(description="The last look, a proof or not.")
+    measured: float | None = Field(description="Level of float or knee [m], flow [m3/s].")
+    expected: float | None
+
+    @classmethod
+    def of(cls, proof: Proof) -> ProofOut:
+        return cls(
+            subject=proof.subject,
+            proven_ms=proof.proven_ms,
+            checked_ms=proof.checked_ms,
+            measured=proof.measured,
+            expected=proof.expected,
+        )
+
+
 class CapacityOut(BaseModel):
     pump: str
     normal_m3s: float | None
@@ -236,6 +259,7 @@ class CapacityOut(BaseModel):
 class SiteOut(StationOut):
     settings: dict[str, JsonValue] = Field(description="The fields of site.json.")
     capacity: list[CapacityOut]
+    proofs: list[ProofOut]
 
     @classmethod
     def of_view(cls, view: SiteView) -> SiteOut:
@@ -249,7 +273,8 @@ class SiteOut(StationOut):
             for s in view.capacity
         ]
         station = StationOut.of(view.row).model_dump()
-        return cls(**station, settings=view.row.site.to_dict(), capacity=capacity)
+        proofs = [ProofOut.of(proof) for proof in view.row.proofs]
+        return cls(**station, settings=view.row.site.to_dict(), capacity=capacity, proofs=proofs)
 
 
 class SeriesOut(BaseModel):

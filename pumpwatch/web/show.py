@@ -15,6 +15,7 @@ from pumpwatch.domain.clock import DAY_MS
 from pumpwatch.domain.faults import FAULT_GROUP
 from pumpwatch.domain.labels import NOTHING_FOUND, OTHER
 from pumpwatch.domain.ports import DemoControls
+from pumpwatch.domain.proofs import FLOAT, KNEE, VOLUME, Proof
 from pumpwatch.domain.signals import SIGNALS, Signal, SignalKind, run_signal
 from pumpwatch.domain.sites import LogKind, Site
 from pumpwatch.services.label_scores import Share
@@ -46,6 +47,11 @@ _LOG = {
     LogKind.MANUAL_RUN: N_("Manual run"),
 }
 
+_WITNESSES = {
+    FLOAT: N_("High-level float"),
+    KNEE: N_("Knee of the fill at the inlet"),
+    VOLUME: N_("Volumes against the name plate"),
+}
 _FOUND = {NOTHING_FOUND: N_("Nothing found"), OTHER: N_("Something else (in words)")}
 
 
@@ -119,6 +125,43 @@ class Show:
             codes = [code for code, its in FAULT_GROUP.items() if its is group]
             groups.append((self.tr.gettext(title), [c for c in codes if c not in named]))
         return [(title, [(c, self.found(c)) for c in codes]) for title, codes in groups if codes]
+
+    def unproven(self, row: StationRow) -> str:
+        """Which pumps nobody has seen draw the well down for too long."""
+        pumps = self.tr.listed(self.pump(pump) for pump in row.unproven)
+        return self.tr._("No proof of standby: {pumps}").format(pumps=pumps)
+
+    def standby(self, row: StationRow) -> list[tuple[str, int | None, bool]]:
+        """Each pump: its name, when it last drew the well down, whether that is too long ago."""
+        proven = {proof.subject: proof.proven_ms for proof in row.proofs}
+        pumps = [f"pump{n}" for n in range(1, row.site.pumps + 1)]
+        return [(self.pump(p), proven.get(p), p in row.unproven) for p in pumps]
+
+    def witnesses(self, row: StationRow) -> list[tuple[str, Proof | None, str]]:
+        """What can witness of the level sensor here: its name, what it said, in figures."""
+        site, said = row.site, {proof.subject: proof for proof in row.proofs}
+        there = {
+            FLOAT: site.high_level_m is not None and ("high_level" in row.values or FLOAT in said),
+            KNEE: site.inlet_level_m is not None,
+            VOLUME: site.capacity_m3s is not None and site.area_m2 is not None,
+        }
+        return [
+            (self.tr.gettext(_WITNESSES[subject]), said.get(subject),
+             self._figures(said.get(subject)))
+            for subject, exists in there.items()
+            if exists
+        ]  # fmt: skip
+
+    def _figures(self, proof: Proof | None) -> str:
+        if proof is None or proof.measured is None or proof.expected is None:
+            return ""
+        flow = proof.subject == VOLUME
+        unit, scale = (self.tr._("m³/min"), 60.0) if flow else ("m", 1.0)
+        return self.tr._("measured {measured}, expected {expected} {unit}").format(
+            measured=self.tr.number(proof.measured * scale, 2),
+            expected=self.tr.number(proof.expected * scale, 2),
+            unit=unit,
+        )
 
     def share(self, share: Share) -> str:
         """``86% (6 of 7; 95 %: 49–97%)``; of nothing, that it is not known yet."""

@@ -25,6 +25,7 @@ from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.labels import Label, Said
 from pumpwatch.domain.messages import Birth
 from pumpwatch.domain.ports import AlertChange, AuditEntry, Checkpoint
+from pumpwatch.domain.proofs import FLOAT, Proof
 from pumpwatch.domain.sites import LogEntry, LogKind, Site, SiteMode
 from pumpwatch.domain.tuning import TuningVersion
 
@@ -71,7 +72,7 @@ def everything(ledger: Any) -> tuple[Any, ...]:
         ledger.sites(), ledger.held(), ledger.births(), ledger.log(A), ledger.audit(1000), alerts,
         [ledger.transitions(a.id) for a in alerts], [ledger.owed_for(a.id) for a in alerts],
         ledger.checkpoint(A), ledger.checkpoint(B), ledger.cycles(A, 0, 2**62), ledger.owed_counts(),
-        ledger.labels(),
+        ledger.labels(), ledger.proofs(),
     )  # fmt: skip
 
 
@@ -437,3 +438,30 @@ def test_a_new_version_is_audited_and_told_to_whoever_follows_the_sites(ledger: 
     assert (entry.at_ms, entry.actor, entry.action, entry.key) == (70, ANN, "tuned", A)
     assert entry.before == {"n": 1, "settings": {"set": {"limit": 12.0}}}
     assert entry.after == {"n": 2, "reason": "again", "settings": {}}
+
+
+# -- proofs ------------------------------------------------------------------------------------
+
+
+def test_cycles_that_draw_the_well_down_prove_their_pump(ledger: Any) -> None:
+    def cycle(t_ms: int, pump: str = "pump1", reason: str = "") -> CycleRow:
+        return CycleRow(t_ms, t_ms + 5, pump, reason, {"capacity_m3s": t_ms / 1000})
+
+    ledger.commit_assessment([], [], [(A, cycle(7)), (A, cycle(9)), (B, cycle(8, "pump2"))])
+    ledger.commit_assessment([], [], [(A, cycle(9)), (A, cycle(20, reason="short"))])
+    ledger.commit_assessment([], [], [(A, cycle(30, "both")), (A, cycle(5))])
+    assert ledger.proofs() == {
+        A: [Proof("pump1", 5, 9, 9, 0.009)],
+        B: [Proof("pump2", 8, 8, 8, 0.008)],
+    }
+    assert ledger.proofs(B) == {B: [Proof("pump2", 8, 8, 8, 0.008)]}
+
+
+def test_a_proof_stays_when_a_later_look_is_none(ledger: Any) -> None:
+    ledger.add_proofs(A, [Proof(FLOAT, 10, 10, 10, 1.9, 1.9)])
+    ledger.add_proofs(A, [Proof(FLOAT, 20, 20, None, 1.5, 1.9)])
+    ledger.add_proofs(A, [Proof(FLOAT, 15, 15, 15, 1.88, 1.9)])
+    ledger.add_proofs(A, [])
+    (proof,) = ledger.proofs(A)[A]
+    assert proof == Proof(FLOAT, 10, 20, 15, 1.5, 1.9)
+    assert not proof.holds

@@ -1,10 +1,14 @@
 """Every page, in both languages, full and empty, kind and hostile."""
 
+from dataclasses import replace
+
 import pytest
 
 from pumpwatch.domain.actors import SYSTEM
+from pumpwatch.domain.clock import DAY_MS
 from pumpwatch.domain.errors import StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.proofs import FLOAT, Proof
 from pumpwatch.web.pages import NOTICES
 
 HOSTILE = """<script>alert(1)</script>"'&{{7*7}}"""
@@ -61,6 +65,34 @@ def test_a_present_fact_is_drawn_with_level_and_runs(client, world):
 def test_the_site_page_shows_gaps_as_gaps(client):
     assert "no data" in client.get("/sites/demo/mh0006?lang=en").text
     assert "Striped" not in client.get("/sites/demo/mh0003?lang=en").text
+
+
+def test_a_pump_that_never_draws_down_makes_its_station_amber(world, client):
+    fleet = client.get("/api/v1/sites").json()["stations"]
+    well = next(s["site"] for s in fleet if s["attention"] == "normal")
+    key, now_ms = SiteKey("demo", well), world.clock.now_ms()
+    world.ledger.put_site(key, replace(world.ledger.site(key), pumps=3), SYSTEM, 1)
+    first = Proof("pump1", now_ms - 40 * DAY_MS, now_ms, now_ms)
+    late = Proof("pump2", now_ms - 40 * DAY_MS, now_ms, now_ms)
+    world.ledger.add_proofs(key, [first, late])
+    told = client.get(f"/api/v1/sites/demo/{well}").json()
+    assert (told["unproven"], told["attention"]) == (["pump3"], "warning")
+    assert told["proofs"][0]["proven_ms"] == now_ms
+    assert "No proof of standby: Pump 3" in client.get("/?lang=en").text
+    text = client.get(f"/sites/demo/{well}?lang=en").text
+    assert "Nobody knows whether it would take over" in text
+    assert "none yet" in text.split('id="proofs"')[1]
+
+
+def test_the_level_sensor_s_witnesses_are_shown_with_their_last_word(world, client):
+    key, now_ms = SiteKey("demo", "mh0005"), world.clock.now_ms()
+    site = replace(world.ledger.site(key), high_level_m=1.9, inlet_level_m=1.5)
+    world.ledger.put_site(key, site, SYSTEM, 1)
+    world.ledger.add_proofs(key, [Proof(FLOAT, 1, now_ms, now_ms - DAY_MS, 1.62, 1.9)])
+    text = client.get("/sites/demo/mh0005?lang=en").text.split('id="proofs"')[1]
+    assert "measured 1.62, expected 1.90 m" in text
+    assert "disagreed" in text
+    assert "not asked yet" in text
 
 
 def test_a_silent_station_does_not_pretend_to_know_its_pumps(client):

@@ -25,6 +25,7 @@ from pumpwatch.domain.clock import WallClock
 from pumpwatch.domain.errors import InvalidInput, NotFound, PumpwatchError
 from pumpwatch.domain.keys import DEFAULT_TENANT, SiteKey, check_id
 from pumpwatch.domain.labels import Found, Label
+from pumpwatch.domain.proofs import Proof, unproven_pumps
 from pumpwatch.domain.sites import LogEntry, LogKind, Site, SiteMode, site_from_dict
 from pumpwatch.services.alerts import AlertService
 from pumpwatch.services.label_scores import LabelScores, Share, label_scores, scores_by_site
@@ -75,12 +76,27 @@ def sites_list(
     config: ConfigFile = None, data_dir: DataDirOption = None, as_json: AsJson = False
 ) -> None:
     """All stations, and those that wait for approval."""
-    with _ledger(config, data_dir) as (ledger, _):
-        sites, held = ledger.sites(), ledger.held()
+    with _ledger(config, data_dir) as (ledger, settings):
+        sites, held, proofs = ledger.sites(), ledger.held(), ledger.proofs()
+    now_ms, days = WallClock().now_ms(), settings.diagnosis.proof_days
+    unproven = {
+        k: unproven_pumps(proofs.get(k, ()), s.pumps, now_ms, days)
+        if s.mode is not SiteMode.RECORDING
+        else []
+        for k, s in sites.items()
+    }
     if as_json:
         emit(
             {
-                "sites": [{"tenant": k.tenant, **s.to_dict()} for k, s in sites.items()],
+                "sites": [
+                    {
+                        "tenant": k.tenant,
+                        **s.to_dict(),
+                        "unproven": unproven[k],
+                        "proofs": [_proof_row(proof) for proof in proofs.get(k, ())],
+                    }
+                    for k, s in sites.items()
+                ],
                 "held": [
                     {
                         **h.key._asdict(),
@@ -94,8 +110,11 @@ def sites_list(
         )
         return
     table(
-        ["tenant", "site", "name", "mode", "pumps", "sample_s"],
-        [[k.tenant, k.site, s.name, s.mode, s.pumps, s.sample_s] for k, s in sites.items()],
+        ["tenant", "site", "name", "mode", "pumps", "sample_s", "no proof of standby"],
+        [
+            [k.tenant, k.site, s.name, s.mode, s.pumps, s.sample_s, ", ".join(unproven[k])]
+            for k, s in sites.items()
+        ],
         "no stations yet: approve one (pumpwatch sites approve) or import (pumpwatch sites import)",
     )
     if held:
@@ -116,7 +135,15 @@ def sites_show(
     with _ledger(config, data_dir) as (ledger, _):
         key = SiteKey(tenant, site)
         found, log = _known(ledger, key), ledger.log(key)
-    emit({"tenant": tenant, **found.to_dict(), "log": [_log_row(e) for e in log]})
+        proofs = ledger.proofs(key).get(key, ())
+    emit(
+        {
+            "tenant": tenant,
+            **found.to_dict(),
+            "log": [_log_row(e) for e in log],
+            "proofs": [_proof_row(proof) for proof in proofs],
+        }
+    )
 
 
 @sites_app.command("import")
@@ -263,6 +290,16 @@ def sites_log(
     else:
         columns = ["t", "kind", "target", "note"]
         table(columns, [[row[c] for c in columns] for row in rows], "nothing logged yet")
+
+
+def _proof_row(proof: Proof) -> dict[str, Any]:
+    return {
+        "subject": proof.subject,
+        "proven": None if proof.proven_ms is None else iso_utc(proof.proven_ms),
+        "checked": iso_utc(proof.checked_ms),
+        "measured": proof.measured,
+        "expected": proof.expected,
+    }
 
 
 def _say(data: Any, line: str, as_json: bool) -> None:
