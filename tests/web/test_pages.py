@@ -1,5 +1,6 @@
 """Every page, in both languages, full and empty, kind and hostile."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -25,6 +26,13 @@ def test_every_page_answers_in_the_language_asked_for(client, path, lang):
     assert answer.status_code == 200
     assert f'<html lang="{lang}">' in answer.text
     assert ("施設一覧" in answer.text) == (lang == "ja")
+
+
+@pytest.mark.parametrize("path", ["/", "/alerts", "/status", "/sites/demo/mh0003"])
+def test_no_section_stands_on_a_page_twice(client, path):
+    ids = re.findall(r' id="([^"]+)"', client.get(path).text.split("<main")[1])
+    assert ids
+    assert len(ids) == len(set(ids))
 
 
 def test_japanese_is_spoken_where_nothing_is_asked_for(client):
