@@ -15,6 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 from math import inf
 from multiprocessing import get_context
+from threading import Lock
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -50,7 +51,7 @@ GOAL_PER_SITE_MONTH = 0.03
 a month in a town of 232 stations."""
 TRIAL_DAYS = 120
 """So much of what is stored is tried on, unless told otherwise."""
-SHORTEST_DAYS, LONGEST_DAYS = 14, 3_650
+SHORTEST_DAYS, LONGEST_DAYS = 14, 400
 MAX_REASON = 1_000
 MOST_ALERTS = 20_000
 _HEARD_MS = 15_000
@@ -100,16 +101,39 @@ def run_here(
     return found
 
 
-def run_apart(
-    samples: Samples, tunings: Sequence[Tuning], progress: Progress
-) -> list[list[Finding]]:
-    """The same in a process of its own and of low priority: a hub's alerts do not wait for it."""
-    progress("judging", 0.0)
-    spawned = get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawned, initializer=os.nice, initargs=(15,)) as pool:
-        found = list(pool.map(samples.judged, tunings))
-    progress("judging", 1.0)
-    return found
+class _Apart:
+    """The same in a process of its own and of low priority: a hub's alerts do not wait for it.
+
+    One at a time, since each holds all its samples; raises `Conflict` while another runs.
+    """
+
+    def __init__(self) -> None:
+        self._turn = Lock()
+
+    def __call__(
+        self, samples: Samples, tunings: Sequence[Tuning], progress: Progress
+    ) -> list[list[Finding]]:
+        if not self._turn.acquire(blocking=False):
+            raise Conflict("another trial is being worked out", "try again in a minute")
+        try:
+            return self._run(samples, tunings, progress)
+        finally:
+            self._turn.release()
+
+    def _run(
+        self, samples: Samples, tunings: Sequence[Tuning], progress: Progress
+    ) -> list[list[Finding]]:
+        progress("judging", 0.0)
+        spawned = get_context("spawn")
+        with ProcessPoolExecutor(
+            1, mp_context=spawned, initializer=os.nice, initargs=(15,)
+        ) as pool:
+            found = list(pool.map(samples.judged, tunings))
+        progress("judging", 1.0)
+        return found
+
+
+run_apart = _Apart()
 
 
 class Fate(StrEnum):
@@ -397,7 +421,7 @@ class TuningService:
 
         ``events`` are failures that are known from elsewhere; without them, what people found and the
         repairs in the site log. Raises `InvalidInput` when nothing would change, `NotFound` without
-        stored samples, `StoreUnavailable`.
+        stored samples, `Conflict` while another trial runs, `StoreUnavailable`.
         """
         view = self.view(key)
         changes = _changes(view, tuning)

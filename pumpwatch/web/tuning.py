@@ -104,7 +104,7 @@ def preview(
     try:
         tuning = _asked(form, view.site)
         found = service.preview(view.key, tuning, days=_days(form))
-    except (InvalidInput, NotFound) as error:
+    except (InvalidInput, NotFound, Conflict) as error:
         return _page(request, view, tuning, sent=form, refused=error)
     return _page(request, view, tuning, sent=form, found=found)
 
@@ -400,7 +400,7 @@ class Words:
     def refusal(self, error: InvalidInput | Conflict | NotFound) -> str:
         """What is wrong and what would do, in the reader's language."""
         if isinstance(error, Conflict):
-            return self.tr._("Somebody saved meanwhile. Look at the versions, then try again.")
+            return self.tr._("Somebody else was here at the same time. Look again, then try again.")
         if isinstance(error, NotFound):
             return self.tr._(
                 "Not enough measurements are stored to try it on: more than a week is needed."

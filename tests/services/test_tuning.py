@@ -135,7 +135,7 @@ def test_a_trial_needs_a_change_and_enough_samples(world: World) -> None:
         world.service.preview(KEY, Tuning())
     with pytest.raises(NotFound, match="no stored samples"):
         world.service.preview(KEY, DULL)
-    with pytest.raises(InvalidInput, match="14 to 3650"):
+    with pytest.raises(InvalidInput, match="14 to 400"):
         world.service.preview(KEY, DULL, days=3)
     world.rows.chunk = Chunk(np.array([NOW - 2 * DAY_MS, NOW]), {"level_m": np.ones(2)})
     with pytest.raises(NotFound, match=r"only 2\.0 days"):
@@ -148,7 +148,16 @@ def test_a_trial_in_a_process_of_its_own_comes_to_the_same(world: World) -> None
     samples = Samples(KEY, Site("well"), chunk, (), EARLY)
     here = run_here(samples, (Tuning(), DULL), lambda *_: None)
     assert here[0]
-    assert run_apart(samples, (Tuning(), DULL), lambda *_: None) == here
+    refused: list[Conflict] = []
+
+    def meanwhile(what: str, share: float) -> None:
+        if not share:
+            with pytest.raises(Conflict, match="another trial") as conflict:
+                run_apart(samples, (DULL,), lambda *_: None)
+            refused.append(conflict.value)
+
+    assert run_apart(samples, (Tuning(), DULL), meanwhile) == here
+    assert len(refused) == 1, "only one at a time"
 
 
 def episode(opened: int, over: int | None, cause: str = "c", fault: str = "pump_wear") -> Episode:

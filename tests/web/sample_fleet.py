@@ -38,6 +38,7 @@ from pumpwatch.domain.sites import LogEntry, LogKind, Site, SiteMode
 from pumpwatch.services.alerts import AlertService
 from pumpwatch.services.live import LiveFeed
 from pumpwatch.services.queries import Queries
+from pumpwatch.services.tuning import TuningService
 from pumpwatch.stores.memory import MemoryLedger, MemorySeries
 from pumpwatch.web.deps import WebDeps
 
@@ -142,6 +143,7 @@ class World:
             clock=self.clock,
             status=self.status,
             demo=self.demo if demo else None,
+            tuning=TuningService(self.ledger, self.ledger, self.series, self.clock),
         )
 
     def open_alert(self, alert: Alert) -> Alert:

@@ -65,6 +65,7 @@ def paths(world):
         "/alerts",
         "/status",
         "/sites/demo/mh0006",
+        "/sites/demo/mh0006/tuning",
         f"/alerts/{ragging}",
         f"/alerts/{power}",
     ]
@@ -118,7 +119,7 @@ def test_everything_to_tap_is_large_enough(world, server, visit):
     for path in paths(world):
         page.goto(url + path)
         small = page.evaluate(
-            """[...document.querySelectorAll('button, select, summary, nav a, .station a, .alert-line a, input:not([type=hidden])')]
+            """[...document.querySelectorAll('button, select, summary, nav a, .station a, .alert-line a, label.tick, input:not([type=hidden], [type=checkbox])')]
                .map(e => [e.textContent.trim() || e.name, e.getBoundingClientRect()])
                .filter(([, r]) => r.height && r.height < 44).map(([name]) => name)"""
         )
