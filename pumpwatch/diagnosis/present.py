@@ -181,18 +181,19 @@ class PresentFacts:
         if now is None or heard_ms is None:
             return
         for edge in sorted(edges, key=lambda e: e.t_ms):
-            began_ms = state.late_ms.pop(name, None)
-            over_ms = state.late_over_ms.pop(name, None)
-            late = edge.t_ms <= heard_ms
-            if (edge.value >= 0.5) == now:
+            value = edge.value >= 0.5
+            if value == now:
+                began_ms = state.late_ms.pop(name, None)
                 if began_ms is not None:
                     self._machine.say_past(name, began_ms, edge.t_ms, max(heard_ms, edge.t_ms))
-                elif late:
+                else:
                     state.late_over_ms[name] = edge.t_ms
-            elif late and over_ms is not None and edge.t_ms < over_ms:
-                self._machine.say_past(name, edge.t_ms, over_ms, heard_ms)
-            elif late:
-                state.late_ms[name] = edge.t_ms if began_ms is None else began_ms
+            elif edge.t_ms > heard_ms:
+                now = value
+            elif edge.t_ms < (over_ms := state.late_over_ms.pop(name, 0)):
+                self._machine.say_past(name, edge.t_ms, over_ms, max(heard_ms, over_ms))
+            else:
+                state.late_ms.setdefault(name, edge.t_ms)
 
     def _changes(
         self, name: str, t_ms: Times, values: Floats, told: Sequence[Edge] = ()

@@ -138,6 +138,16 @@ def test_it_is_told_though_its_end_comes_before_its_beginning() -> None:
     assert [f.t_ms - began for f in found] == [185_000, 360_000]
 
 
+def test_it_is_told_though_its_end_comes_with_the_rows_after_it_and_its_beginning_later() -> None:
+    facts, began = PresentFacts(KEY, SITE), T0 + 200 * MIN + 5_000
+    raw = record(400)
+    before, after = ({n: v[part] for n, v in raw.items()} for part in (slice(200), slice(220, 400)))
+    assert facts.feed(chunk(before)) == []
+    assert facts.feed(chunk(after), [Edge(began + 40_000, "high_level", 0)]) == []
+    found = facts.feed(chunk({"t": []}), [Edge(began, "high_level", 1)])
+    assert [(f.phase, f.t_ms - began) for f in found] == [("opened", 5_000), ("resolved", 160_000)]
+
+
 def test_the_end_of_one_episode_is_not_that_of_a_later_one() -> None:
     facts, over = PresentFacts(KEY, SITE), T0 + 200 * MIN
     assert facts.feed(chunk(record(400))) == []
