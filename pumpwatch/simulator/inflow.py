@@ -149,8 +149,8 @@ class Inflow:
         rain_mm = np.concatenate([self._weather.rain_mm(d) for d in days])
         if self._catchment.rain_area_m2 == 0 or not rain_mm.any():
             return np.zeros(DAY_S // step_s)
-        runoff_mm = np.convolve(rain_mm, self._hydrograph)[: len(rain_mm)]
-        flow = runoff_mm[-BINS_PER_DAY - 1 :] / 1000 / BIN_S * self._catchment.rain_area_m2
+        runoff_mm = np.convolve(rain_mm, self._hydrograph, "valid")
+        flow = runoff_mm / 1000 / BIN_S * self._catchment.rain_area_m2
         # each bin's flow stands at its end, so that a day needs nothing of the next
         at = np.arange(DAY_S // step_s) * step_s / BIN_S
         return np.interp(at, np.arange(BINS_PER_DAY + 1), flow)
