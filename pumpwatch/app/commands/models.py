@@ -13,7 +13,7 @@ from pumpwatch.app.commands.options import AsJson, ConfigFile, DataDirOption, Te
 from pumpwatch.app.datadir import DataDir
 from pumpwatch.app.hub import states_in
 from pumpwatch.app.ledger import open_ledger
-from pumpwatch.app.output import OUT, emit, facts, plain_errors, table
+from pumpwatch.app.output import ERR, OUT, emit, facts, plain_errors, table
 from pumpwatch.app.series import reading_series
 from pumpwatch.app.settings import load_settings
 from pumpwatch.diagnosis.settings import DiagnosisSettings
@@ -123,7 +123,8 @@ def propose(
     as_json: AsJson = False,
 ) -> None:
     """Fit a challenger on the station's recent clean days and try it beside the present model."""
-    with _models(config, data_dir) as models:
+    working = ERR.status("fitting a challenger and trying it on the station's own samples")
+    with _models(config, data_dir) as models, working:
         placed = models.propose(SiteKey(tenant, site), _actor(by), why)
     if as_json:
         emit(card_row(placed))
