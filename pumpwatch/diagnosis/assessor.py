@@ -20,7 +20,7 @@ from pumpwatch.diagnosis.gates import WetGate, visited
 from pumpwatch.diagnosis.halfday import Value, summarise
 from pumpwatch.diagnosis.judge import FEATURE_OF, Judge
 from pumpwatch.diagnosis.learning import apply_log, keep, set_references
-from pumpwatch.diagnosis.partners import ALIKE, others_stronger_too, others_weak
+from pumpwatch.diagnosis.partners import ALIKE, others_gain, others_stronger_too, others_weak
 from pumpwatch.diagnosis.present import PresentFacts
 from pumpwatch.diagnosis.references import TAKES_TURNS, Line
 from pumpwatch.diagnosis.risk import evidence
@@ -282,9 +282,7 @@ class SiteAssessor:
                   limit=limits.cycle_limit, clip=3 * limits.cycle_clip)  # fmt: skip
         if not chart.fires(1, limits.cycle_limit, limits.cycle_persistence):
             return set()
-        gain, others = chart.level * sigma, list[float]()
-        if limits.partner_comparison:
-            others = [v.level for k, v in s.fast.items() if k.startswith("gain") and v is not chart]
+        gain, others = chart.level * sigma, others_gain(c.pump, s, limits)
         usual = not wet and c.log_inflow <= ref.capacity.high + 0.1
         together = min(others, default=0.0) > ALIKE * chart.level
         more = c.capacity - math.exp(expected)
@@ -374,7 +372,11 @@ class SiteAssessor:
         if name == "capacity" and value.residual > 0:
             if not self._up(chart):
                 return False
-            if value.residual > limits.gain_effect and others_stronger_too(key, s, limits, ALIKE):
+            sudden = (
+                s.history[key][0] < 0.5 * value.residual
+            )  # a well that silts up seems to gain slowly
+            alike = sudden and others_stronger_too(key, s, limits, ALIKE)
+            if value.residual > limits.gain_effect and alike:
                 return True
             return value.residual > limits.capacity_effect and self._leaks(key)
         side = 1 if value.residual > 0 else -1

@@ -34,6 +34,13 @@ def others_weak(pump: int, state: AssessorState, s: DiagnosisSettings) -> bool |
     return min(levels) < -1.0 if levels and s.partner_comparison else None
 
 
+def others_gain(pump: int, state: AssessorState, s: DiagnosisSettings) -> list[float]:
+    """What other pumps' recent cycles gained [sigmas]; nothing where nobody compares."""
+    own = f"gain:pump{pump}"
+    gains = [v.level for k, v in state.fast.items() if k.startswith("gain") and k != own]
+    return gains if s.partner_comparison else []
+
+
 ALIKE = 0.7
 """Pumps that gained so much of each other's gain gained it from the main behind them."""
 
