@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pumpwatch.cycles.recording import Recording, read_recording
@@ -148,6 +148,7 @@ tunings = st.builds(
 )
 
 
+@settings(max_examples=30)
 @given(tunings, tunings)
 def test_a_tuning_is_read_back_as_it_was_stored_and_differs_from_itself_in_nothing(
     one: Tuning, other: Tuning

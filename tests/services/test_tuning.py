@@ -38,7 +38,7 @@ from pumpwatch.stores.memory import MemoryLedger
 DATA = Path(__file__).parent.parent / "data" / "recorded"
 KEY, OTHER = SiteKey("default", "well"), SiteKey("default", "other")
 ANN = Actor("local:ann", "local")
-EARLY = DiagnosisSettings(reference_days=4.0, fit_days=6)
+EARLY = DiagnosisSettings(reference_days=4.0, fit_days=50)
 DULL = Tuning({"capacity_effect": 0.5, "cycle_limit": 80.0, "limit": 40.0, "firm_sigma": 6.0})
 MUTE = Tuning(muted=("pump_ragging", "pump_wear"))
 NOW = 1_763_607_601_000
