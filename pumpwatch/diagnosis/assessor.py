@@ -8,20 +8,19 @@ from dataclasses import dataclass
 
 import msgspec
 
-from pumpwatch.cycles.cutter import CycleCutter
-from pumpwatch.cycles.features import cycle_rows, measure, significant
+from pumpwatch.cycles.features import cycle_rows, significant
 from pumpwatch.cycles.phases import PhaseRules
 from pumpwatch.diagnosis.calendar import HalfDays
-from pumpwatch.diagnosis.charts import Chart, CountChart
+from pumpwatch.diagnosis.charts import Chart
 from pumpwatch.diagnosis.episodes import Sign
 from pumpwatch.diagnosis.events import Turns, events_of
 from pumpwatch.diagnosis.forest import SiteModel
 from pumpwatch.diagnosis.gates import WetGate, visited
 from pumpwatch.diagnosis.halfday import Value, summarise
-from pumpwatch.diagnosis.judge import FEATURE_OF, Judge
+from pumpwatch.diagnosis.judge import FEATURE_OF
+from pumpwatch.diagnosis.layers import Layers
 from pumpwatch.diagnosis.learning import apply_log, keep, set_references
 from pumpwatch.diagnosis.partners import ALIKE, others_gain, others_stronger_too, others_weak
-from pumpwatch.diagnosis.present import PresentFacts
 from pumpwatch.diagnosis.references import TAKES_TURNS, Line
 from pumpwatch.diagnosis.risk import evidence
 from pumpwatch.diagnosis.seen import Seen, see
@@ -62,18 +61,20 @@ class SiteAssessor:
         settings: DiagnosisSettings | None = None,
         log: Sequence[LogEntry] = (),
         state: bytes | None = None,
+        layers: Layers | None = None,
     ) -> None:
         self.key, self._site = key, site
         self._set = settings or DiagnosisSettings()
+        self._layers = layers or Layers()
         self._s = msgspec.msgpack.decode(state, type=AssessorState) if state else AssessorState()
         rules = PhaseRules(
             gap_s=2.5 * (site.sample_s or 60.0),
             ceiling_m=site.inlet_level_m if site.inlet_level_m is not None else math.inf,
         )
-        self._cutter = CycleCutter(rules, self._s.cutter or None)
-        self._present = PresentFacts(key, site, None, self._s.present)
+        self._cutter = self._layers.cutter(rules, self._s.cutter or None)
+        self._present = self._layers.present(key, site, None, self._s.present)
         self._strangeness = Strangeness(key, fit, self._s.strangeness, self._set)
-        self._judge = Judge(key, site, self._s, self._set)
+        self._judge = self._layers.judge(key, site, self._s, self._set)
         self._calendar = HalfDays(site.timezone)
         self._gauge = site.has_rain is not False
         self._log = sorted(log, key=lambda e: e.t_ms)
@@ -90,7 +91,7 @@ class SiteAssessor:
         if len(chunk) and self._s.first_ms is None:
             self._advance(int(chunk.t_ms.min()))
         cycles = self._cutter.feed(chunk, edges)
-        flows = measure(cycles, self._site.area_m2)
+        flows = self._layers.physics(cycles, self._site.area_m2)
         for cycle in see(cycles, flows):
             while due and due[0].t_ms <= cycle.final_ms:
                 self._mind(due.pop(0))
@@ -127,7 +128,7 @@ class SiteAssessor:
         """Judge by ``settings`` from here on; what was learnt and added up so far stays."""
         self._set = settings
         self._strangeness.retune(settings)
-        self._judge = Judge(self.key, self._site, self._s, settings)
+        self._judge = self._layers.judge(self.key, self._site, self._s, settings)
 
     def snapshot(self) -> bytes:
         """Everything remembered, small enough to keep with every checkpoint."""
@@ -141,7 +142,7 @@ class SiteAssessor:
         if now_ms is None or now_ms >= self._cutter.last_ms or self._s.first_ms is None:
             return
         s = self._s
-        self._cutter = CycleCutter(self._cutter.rules)
+        self._cutter = self._layers.cutter(self._cutter.rules, None)
         s.half, s.half_from_ms, s.half_to_ms = self._calendar.of(now_ms)
         s.cycles.clear()
         s.turns, s.gate = Turns(), WetGate()
@@ -205,7 +206,7 @@ class SiteAssessor:
             key = f"{name}:pump{pump}" if pump else name
             base = min(max(s.site.rates.get(key, 0.0), limits.count_floor), 0.2)
             rate = max(limits.count_rate, 3 * base)
-            count = s.counts.setdefault(key, CountChart())
+            count = s.counts.setdefault(key, self._layers.count())
             count.add(hit, c.final_ms, base=base, rate=rate, limit=limits.count_limit)
             if hit and count.fires(limits.count_limit, int(limits.count_span_h * HOUR_MS)):
                 fired.add(key)
@@ -217,8 +218,8 @@ class SiteAssessor:
         assert s.site is not None
         for k in range(1, self._site.pumps + 1):
             key = f"idle:pump{k}"
-            count = s.counts.setdefault(key, CountChart())
-            answered = s.counts.setdefault(f"lag_answered:pump{k}", CountChart())
+            count = s.counts.setdefault(key, self._layers.count())
+            answered = s.counts.setdefault(f"lag_answered:pump{k}", self._layers.count())
             if c.pump == k:
                 count.reset()
                 answered.reset()
@@ -252,7 +253,7 @@ class SiteAssessor:
             key = f"{name}:pump{c.pump}"
             rest = value - line.expect(c.log_inflow) - s.offsets.get(key, 0.0)
             sigma = max(line.cycle_sigma, 2 * line.half_sigma)
-            chart = s.fast.setdefault(key, Chart())
+            chart = s.fast.setdefault(key, self._layers.chart())
             chart.add(rest / sigma, c.final_ms, slack=limits.cycle_slack,
                       limit=limits.cycle_limit, clip=limits.cycle_clip)  # fmt: skip
             if chart.fires(side, limits.cycle_limit, limits.cycle_persistence):
@@ -277,7 +278,7 @@ class SiteAssessor:
         expected = ref.capacity.expect(c.log_inflow) + s.offsets.get(key, 0.0)
         rest = c.log_capacity - expected
         sigma = max(ref.capacity.cycle_sigma, 2 * ref.capacity.half_sigma)
-        chart = s.fast.setdefault(f"gain:pump{c.pump}", Chart())
+        chart = s.fast.setdefault(f"gain:pump{c.pump}", self._layers.chart())
         chart.add(rest / sigma, c.final_ms, slack=limits.cycle_slack,
                   limit=limits.cycle_limit, clip=3 * limits.cycle_clip)  # fmt: skip
         if not chart.fires(1, limits.cycle_limit, limits.cycle_persistence):
@@ -325,7 +326,9 @@ class SiteAssessor:
         s = self._s
         apply_log(self._log, now_ms, s)
         if s.site is None or len(s.pumps) < self._site.pumps:
-            set_references(now_ms, s, self._site, self._strangeness, self._set)
+            set_references(
+                now_ms, s, self._site, self._strangeness, self._set, self._layers.reference
+            )
         if s.site is None:
             return
         values = summarise(s.cycles, s.site, s.pumps, self._set)
@@ -335,7 +338,7 @@ class SiteAssessor:
                 continue
             value = value._replace(residual=value.residual - s.offsets.get(key, 0.0))
             s.values[key] = value
-            chart = s.charts.setdefault(key, Chart())
+            chart = s.charts.setdefault(key, self._layers.chart())
             chart.add(value.residual / value.sigma, now_ms, slack=self._set.slack,
                       limit=self._set.limit, clip=self._set.clip)  # fmt: skip
         self._strange(now_ms)

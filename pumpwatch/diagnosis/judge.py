@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 
 from pumpwatch.cycles.features import significant
 from pumpwatch.diagnosis import causes
@@ -22,6 +23,8 @@ from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.sites import Site
 
 DAY_MS = 86_400_000
+
+Rank = Callable[[Mapping[str, float], int, str | None], list[causes.Cause]]
 
 FEATURE_OF = {
     "capacity": "capacity_m3s",
@@ -48,7 +51,9 @@ FEATURE_OF = {
 """Chart → the nomenclature's feature it shows as."""
 
 
-def form_opinion(now_ms: int, site: Site, state: AssessorState, s: DiagnosisSettings) -> Opinion:
+def form_opinion(
+    now_ms: int, site: Site, state: AssessorState, s: DiagnosisSettings, rank: Rank = causes.rank
+) -> Opinion:
     """Every sign of the moment with its strength, and the causes ranked by them."""
     strengths: dict[str, float] = {}
     signs: dict[str, Sign] = {}
@@ -78,7 +83,7 @@ def form_opinion(now_ms: int, site: Site, state: AssessorState, s: DiagnosisSett
         if math.isfinite(last):
             signs["inflow_low"] = _sign("inflow_low", last, state.site.quiet_inflow, -z)
     _derive(now_ms, state, strengths, signs, s)
-    ranked = causes.rank(strengths, site.pumps, site.control)
+    ranked = rank(strengths, site.pumps, site.control)
     return Opinion(now_ms, signs, strengths, ranked, _numbers(state))
 
 
@@ -127,22 +132,30 @@ class Judge:
     """Opens, worsens and resolves the episodes of one site."""
 
     def __init__(
-        self, key: SiteKey, site: Site, state: AssessorState, settings: DiagnosisSettings
+        self,
+        key: SiteKey,
+        site: Site,
+        state: AssessorState,
+        settings: DiagnosisSettings,
+        rank: Rank = causes.rank,
     ) -> None:
-        self._key, self._site, self._s, self._set = key, site, state, settings
+        self._key, self._site, self._s, self._set, self._rank = key, site, state, settings, rank
+
+    def _opinion(self, now_ms: int) -> Opinion:
+        return form_opinion(now_ms, self._site, self._s, self._set, self._rank)
 
     def hear(self, now_ms: int, fired: set[str]) -> list[Finding]:
         """Charts have fired between half-days: open what no open episode covers."""
         if fired <= {k for e in self._s.episodes for k in e.keys}:
             return []
-        opinion = form_opinion(now_ms, self._site, self._s, self._set)
+        opinion = self._opinion(now_ms)
         return self._open_new(fired, opinion)
 
     def half_day(self, now_ms: int, fired: set[str]) -> list[Finding]:
         """A half-day is over: follow the open episodes, then open what is new."""
         if not fired and not self._s.episodes:
             return []
-        opinion = form_opinion(now_ms, self._site, self._s, self._set)
+        opinion = self._opinion(now_ms)
         found = [f for e in list(self._s.episodes) for f in self._follow(e, opinion)]
         return found + self._open_new(fired, opinion)
 

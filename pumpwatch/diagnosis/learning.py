@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from pumpwatch.diagnosis.events import Turns, Usual, events_of
-from pumpwatch.diagnosis.references import learn_pump, learn_site
+from pumpwatch.diagnosis.references import PumpReference, learn_pump, learn_site
 from pumpwatch.diagnosis.seen import Seen
 from pumpwatch.diagnosis.settings import DiagnosisSettings
 from pumpwatch.diagnosis.state import AssessorState
@@ -15,6 +15,8 @@ from pumpwatch.diagnosis.strangeness import Strangeness, vector
 from pumpwatch.domain.sites import LogEntry, LogKind, Site
 
 DAY_MS = 86_400_000
+
+LearnPump = Callable[[Sequence[tuple[int, Seen]], float, DiagnosisSettings], PumpReference | None]
 
 RENEWING = frozenset(
     {LogKind.OVERHAUL, LogKind.CLEANING, LogKind.REPLACED, LogKind.ACCEPTED_CHANGE}
@@ -53,7 +55,12 @@ def _renew(target: str | None, state: AssessorState) -> None:
 
 
 def set_references(
-    now_ms: int, state: AssessorState, site: Site, forest: Strangeness, s: DiagnosisSettings
+    now_ms: int,
+    state: AssessorState,
+    site: Site,
+    forest: Strangeness,
+    s: DiagnosisSettings,
+    learn: LearnPump = learn_pump,
 ) -> None:
     """Set the references that are missing, once there is enough to learn them from."""
     assert state.first_ms is not None
@@ -68,7 +75,7 @@ def set_references(
     share = 0.5 * resolution_m / max(state.site.band_m, 0.05)
     for k in range(1, site.pumps + 1):
         own = [(h, c) for h, _, c in state.learning if c.valid and c.pump == k and c.samples >= 2]
-        if k not in state.pumps and (ref := learn_pump(own, share, s)):
+        if k not in state.pumps and (ref := learn(own, share, s)):
             state.pumps[k] = ref
     if len(state.pumps) < site.pumps:
         return

@@ -6,14 +6,16 @@ already, are turned into a probability by a table of how often breakdowns follow
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from pumpwatch.diagnosis.charts import Chart
 from pumpwatch.diagnosis.settings import DiagnosisSettings, effects
 from pumpwatch.diagnosis.state import AssessorState
-from pumpwatch.domain.alerts import Severity
+from pumpwatch.domain.alerts import Finding, Kind, Phase, Severity
+from pumpwatch.domain.clock import DAY_MS
 
 RISING = {
     "capacity": (-1,), "current": (1,), "backflow": (1,), "start_level": (-1, 1), "stop_level": (-1, 1),
@@ -21,30 +23,71 @@ RISING = {
 }  # fmt: skip
 """Half-day feature → the sides on which it goes wrong."""
 
-
-TOLD = {
-    Severity.INFO: (0.02, 0.02),
-    Severity.WARNING: (0.75, 0.4),
-    Severity.ALARM: (0.9, 0.75),
-    Severity.CRITICAL: (0.95, 0.75),
-}
-"""How often a breakdown followed within seven days of an open alert of this severity: while it was younger
-than `OLD_DAYS`, and later. What has waited so long without breaking is slow."""
 OLD_DAYS = 10.0
+"""What has waited so long without breaking is slow."""
 FAR = (0.0, 0.15, 0.4, 1.0)
-UNTOLD = (0.004, 0.006, 0.03, 0.04)
-"""The same while nothing was open, at these shares of evidence; between them along straight lines."""
+"""Shares of evidence at which `RiskTable.untold` is given."""
+
+Day = tuple[int, list[tuple[Severity, float]], float]
+"""A UTC midnight [epoch ms], severity and age [days] of what is open then, and how far evidence has come."""
 
 
-def breakdown_chance(told: Iterable[tuple[Severity, float]], far: float) -> float:
+@dataclass(frozen=True, slots=True)
+class RiskTable:
+    """How often a breakdown followed within seven days. The figures were counted on recorded stations."""
+
+    told: Mapping[Severity, tuple[float, float]]
+    """Of an open alert of this severity: while it was younger than `OLD_DAYS`, and later."""
+    untold: tuple[float, ...]
+    """While nothing was open, at `FAR`; between them along straight lines."""
+
+
+RISK = RiskTable(
+    told={
+        Severity.INFO: (0.02, 0.02),
+        Severity.WARNING: (0.75, 0.4),
+        Severity.ALARM: (0.9, 0.75),
+        Severity.CRITICAL: (0.95, 0.75),
+    },
+    untold=(0.004, 0.006, 0.03, 0.04),
+)
+
+
+def breakdown_chance(
+    told: Iterable[tuple[Severity, float]], far: float, table: RiskTable = RISK
+) -> float:
     """Chance of a breakdown within seven days.
 
     ``told``: severity and age [days] of the open alerts; ``far``: how far what is not told has come (`evidence`).
     """
-    untold = float(np.interp(far, FAR, UNTOLD))
+    untold = float(np.interp(far, FAR, table.untold))
     return round(
-        max((TOLD[severity][age >= OLD_DAYS] for severity, age in told), default=untold), 4
+        max((table.told[severity][age >= OLD_DAYS] for severity, age in told), default=untold), 4
     )
+
+
+def by_day(
+    findings: Sequence[Finding],
+    evident: Sequence[tuple[int, float]],
+    first_ms: int,
+    last_ms: int,
+) -> Iterator[Day]:
+    """What was open and what was evident at the beginning of each UTC day within [first_ms, last_ms].
+
+    ``findings`` and ``evident`` are an assessment's, in order of time.
+    """
+    standing: dict[str, tuple[Severity, int]] = {}
+    waiting = [f for f in reversed(findings) if f.kind == Kind.PREDICTIVE]
+    evidence_left, far = list(reversed(evident)), 0.0
+    for t_ms in range((first_ms // DAY_MS + 1) * DAY_MS, last_ms + 1, DAY_MS):
+        while waiting and waiting[-1].t_ms <= t_ms:
+            finding = waiting.pop()
+            _, opened_ms = standing.pop(finding.cause, (None, finding.t_ms))
+            if finding.phase != Phase.RESOLVED:
+                standing[finding.cause] = finding.severity, opened_ms
+        while evidence_left and evidence_left[-1][0] <= t_ms:
+            far = evidence_left.pop()[1]
+        yield t_ms, [(sev, (t_ms - at_ms) / DAY_MS) for sev, at_ms in standing.values()], far
 
 
 def evidence(state: AssessorState, s: DiagnosisSettings) -> float:

@@ -15,10 +15,10 @@ from typing import Any
 from pumpwatch.cycles.recording import find_recordings, read_recording
 from pumpwatch.diagnosis.assessor import Assessment, SiteAssessor
 from pumpwatch.diagnosis.forest import FitRequest, SiteModel, fit_site_model
-from pumpwatch.diagnosis.risk import breakdown_chance
+from pumpwatch.diagnosis.risk import breakdown_chance, by_day
 from pumpwatch.diagnosis.settings import DiagnosisSettings
 from pumpwatch.diagnosis.tuned import TunedAssessor
-from pumpwatch.domain.alerts import Kind, Phase, Severity, iso_utc
+from pumpwatch.domain.alerts import Phase, iso_utc
 from pumpwatch.domain.clock import DAY_MS
 from pumpwatch.domain.errors import InvalidInput, NotFound, PumpwatchError
 from pumpwatch.domain.keys import DEFAULT_TENANT, SiteKey
@@ -159,22 +159,11 @@ def _diagnose(
 
 def _risk(site: str, chunk: Chunk, assessment: Assessment) -> list[Line]:
     """One line a UTC day: the chance of a breakdown, by what is open and what was evident at its beginning."""
-    lines: list[Line] = []
-    standing: dict[str, tuple[Severity, int]] = {}
-    waiting = [f for f in reversed(assessment.findings) if f.kind == Kind.PREDICTIVE]
-    evident, far = list(reversed(assessment.evidence)), 0.0
-    first, last = int(chunk.t_ms[0]), int(chunk.t_ms[-1])
-    for t_ms in range((first // DAY_MS + 1) * DAY_MS, last + 1, DAY_MS):
-        while waiting and waiting[-1].t_ms <= t_ms:
-            finding = waiting.pop()
-            _, opened_ms = standing.pop(finding.cause, (None, finding.t_ms))
-            if finding.phase != Phase.RESOLVED:
-                standing[finding.cause] = finding.severity, opened_ms
-        while evident and evident[-1][0] <= t_ms:
-            far = evident.pop()[1]
-        told = [(severity, (t_ms - at_ms) / DAY_MS) for severity, at_ms in standing.values()]
-        lines.append({"site": site, "ts": iso_utc(t_ms), "risk": breakdown_chance(told, far)})
-    return lines
+    days = by_day(assessment.findings, assessment.evidence, int(chunk.t_ms[0]), int(chunk.t_ms[-1]))
+    return [
+        {"site": site, "ts": iso_utc(t_ms), "risk": breakdown_chance(told, far)}
+        for t_ms, told, far in days
+    ]
 
 
 def fit_now(request: FitRequest) -> SiteModel:
