@@ -334,6 +334,7 @@ POINTS: dict[str, Point] = {
     "levels_together": Point(N_("start and stop level have moved together")),
     "night_inflow": Point(N_("night inflow"), "night_inflow_m3s"),
     "inflow_low": Point(N_("inflow below its usual band"), "inflow_m3s"),
+    "day_inflow": Point(N_("inflow above its usual at the same hours"), "inflow_m3s"),
 }
 
 

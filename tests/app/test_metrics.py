@@ -252,6 +252,8 @@ def test_the_hub_serves_them_beside_its_pages_to_this_machine_only(town: World) 
         feed=LiveFeed(),
         clock=clock,
         status=town.status.status,
+        models=None,
+        tuning=None,
     )
     app = _web(cast("Hub", hub), load_settings(), None)
 
