@@ -28,7 +28,7 @@ def score_risk(truth: Mapping[str, SiteTruth], lines: Iterable[Line]) -> Scores:
         (comes, min(max(float(line["risk"]), 0.0), 1.0), ms_from_iso(line["ts"]) // DAY_MS)
         for line in lines
         if line["site"] in truth
-        and (comes := _comes(truth[line["site"]], ms_from_iso(line["ts"]))) is not None
+        and (comes := breakdown_comes(truth[line["site"]], ms_from_iso(line["ts"]))) is not None
     ]
     came = np.array([c for c, _, _ in judged], bool)
     risk = np.array([r for _, r, _ in judged])
@@ -53,7 +53,7 @@ def score_risk(truth: Mapping[str, SiteTruth], lines: Iterable[Line]) -> Scores:
     }
 
 
-def _comes(truth: SiteTruth, t_ms: int) -> bool | None:
+def breakdown_comes(truth: SiteTruth, t_ms: int) -> bool | None:
     """Whether a foreseeable breakdown comes within the horizon; None where nobody can say."""
     if not truth.scored_from_ms <= t_ms < truth.scored_to_ms:
         return None

@@ -6,9 +6,11 @@ import pytest
 
 from pumpwatch.diagnosis.charts import Chart, CountChart
 from pumpwatch.diagnosis.halfday import Value
-from pumpwatch.diagnosis.risk import breakdown_chance, evidence
+from pumpwatch.diagnosis.risk import RISK, RiskTable, breakdown_chance, by_day, evidence
 from pumpwatch.diagnosis.state import AssessorState
-from pumpwatch.domain.alerts import Severity
+from pumpwatch.domain.alerts import Finding, Kind, Phase, Severity
+from pumpwatch.domain.clock import DAY_MS
+from pumpwatch.domain.keys import SiteKey
 from tests.diagnosis.test_parts import S
 
 
@@ -44,3 +46,31 @@ def test_a_pump_that_gets_better_is_no_evidence() -> None:
     state.charts["capacity:pump1"] = Chart(up=S.limit)
     state.values["capacity:pump1"] = Value(0.1, 0.02, 1.1, 1.0)
     assert evidence(state, S) == 0.0
+
+
+def test_each_day_begins_with_what_was_open_and_evident_then() -> None:
+    def said(t_ms: int, phase: Phase, severity: Severity) -> Finding:
+        return Finding(
+            SiteKey("default", "well"), t_ms, phase, "capacity:pump1", Kind.PREDICTIVE, severity,
+            ("pump_wear",), "pump1", 0.9, {},
+        )  # fmt: skip
+
+    half = DAY_MS // 2
+    findings = [
+        said(DAY_MS + half, Phase.OPENED, Severity.WARNING),
+        said(2 * DAY_MS + half, Phase.WORSENED, Severity.ALARM),
+        said(3 * DAY_MS + half, Phase.RESOLVED, Severity.ALARM),
+    ]
+    evident = [(half, 0.2), (2 * DAY_MS + 1, 0.9)]
+    assert list(by_day(findings, evident, 0, 4 * DAY_MS)) == [
+        (DAY_MS, [], 0.2),
+        (2 * DAY_MS, [(Severity.WARNING, 0.5)], 0.2),
+        (3 * DAY_MS, [(Severity.ALARM, 1.5)], 0.9),
+        (4 * DAY_MS, [], 0.9),
+    ]
+
+
+def test_a_table_counted_elsewhere_takes_the_place_of_the_own() -> None:
+    other = RiskTable(told=RISK.told, untold=(0.1, 0.1, 0.1, 0.1))
+    assert breakdown_chance([], 0.3, other) == 0.1
+    assert breakdown_chance([(Severity.ALARM, 1.0)], 0.3, other) == RISK.told[Severity.ALARM][0]
