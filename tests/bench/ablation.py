@@ -163,9 +163,7 @@ class Conformal:
 
 
 def lof() -> Any:
-    from pyod.models.lof import (
-        LOF,
-    )  # here: it takes seconds to import, and every test run reads this file
+    from pyod.models.lof import LOF  # not above: seconds, and every test run reads this file
 
     return LOF(n_neighbors=20)
 
