@@ -96,6 +96,7 @@ class FactMachine:
 
     def run(self, changes: Sequence[Change], until_ms: int) -> None:
         """Apply changes, oldest first, and let every delay run out that ends by ``until_ms``."""
+        self._catch_up_outage()
         i = 0
         while i < len(changes):
             t_ms = changes[i][0]
@@ -201,6 +202,13 @@ class FactMachine:
         if self.state.outage_level_m is not None:
             limits.append(self.state.outage_level_m + self._settings.outage_rise_m)
         return min(limits, default=None)
+
+    def _catch_up_outage(self) -> None:
+        """Rows of the time before an outage may come after the edge that told of it: the rise counts from
+        the newest of them."""
+        since_ms = self.fact("power").since_ms
+        if since_ms is not None and len(self.levels.t_ms) and self.levels.t_ms[0] <= since_ms:
+            self.state.outage_level_m = self.levels.at(since_ms)
 
     def _watch_outage(self, to_ms: int) -> None:
         """Worsen an outage at the first row up to ``to_ms`` whose level is too high."""

@@ -96,6 +96,19 @@ def test_an_outage_is_an_alarm_and_critical_once_the_level_rises() -> None:
     assert found[1].evidence["since"] == "2023-11-14T04:00:00Z"
 
 
+def test_an_outage_that_an_edge_tells_ahead_of_the_rows_is_critical_at_the_same_rise() -> None:
+    raw = record(600)
+    raw["power_ok"][240:300] = 0
+    raw["level_m"][237:300] = 0.8, 0.7, 0.4, *(0.4 + 0.01 * np.arange(60))
+    lost = Edge(T0 + 240 * MIN - 1_000, "power_ok", 0)
+    facts = PresentFacts(KEY, SITE)
+    found = facts.feed(chunk(raw, slice(0, 238)))
+    found += facts.feed(chunk(raw, slice(0)), [lost])
+    found += facts.feed(chunk(raw, slice(238, None)))
+    assert found == findings(raw, edges=[lost])
+    assert [f.severity for f in found][1:] == [Severity.CRITICAL, Severity.CRITICAL]
+
+
 def test_an_outage_above_the_start_level_is_critical_at_once() -> None:
     raw = record(400)
     raw["power_ok"][240:] = 0
