@@ -24,6 +24,8 @@ from pumpwatch.domain.keys import HUB_KEY
 from pumpwatch.domain.sites import Site
 
 MAX_SIGNS = 6
+_LEAST_MOVE = 0.02
+"""Share of the normal value; less reads as "0 % more than usual"."""
 _REST_WORTH_SAYING = 0.05
 _UNKNOWN = ENTRIES["unusual"]
 
@@ -158,19 +160,28 @@ def _since_ms(alert: Alert) -> int:
 
 
 def _signs(alert: Alert) -> list[Mapping[str, Any]]:
-    """The signs in the evidence: first what speaks for the cause the alert names, then what is seen at
-    its own pump, then the strongest."""
+    """The signs in the evidence: first what speaks for the cause the alert names, of that what raised the
+    alert, then what is seen at its own pump, then the strongest. What stands where it always stood
+    (its chart may remember more) comes last."""
     causes = _records(alert.evidence.get("causes"))
     named = next((c for c in causes if c.get("fault") in alert.fault[:1]), {})
     points = named.get("for")
     telling = {shown_by(key) for key in points} if isinstance(points, list) else set()
 
-    def weight(sign: Mapping[str, Any]) -> tuple[bool, bool, float]:
-        feature, target = str(sign.get("feature")), str(sign.get("target") or "")
+    def weight(sign: Mapping[str, Any]) -> tuple[bool, bool, bool, bool, float]:
+        shown = str(sign.get("feature")), str(sign.get("target") or "")
         deviation = number_of(sign.get("deviation")) or 0.0
-        return (feature, target) in telling, sign.get("target") == alert.target, abs(deviation)
+        return (
+            _moved(sign), shown in telling, shown == shown_by(alert.cause),
+            sign.get("target") == alert.target, abs(deviation),
+        )  # fmt: skip
 
     return sorted(_records(alert.evidence.get("signs")), key=weight, reverse=True)
+
+
+def _moved(sign: Mapping[str, Any]) -> bool:
+    now, normal = number_of(sign.get("now")), number_of(sign.get("normal"))
+    return now is None or normal is None or abs(now - normal) > _LEAST_MOVE * abs(normal)
 
 
 def _records(value: Any) -> list[Mapping[str, Any]]:

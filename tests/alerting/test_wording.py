@@ -197,6 +197,29 @@ def test_what_speaks_for_the_named_cause_is_said_before_stronger_signs():
     assert word(alert, SITE, translator("en")).why[0].startswith("Pump 2 draws more current")
 
 
+def test_what_raised_the_alert_is_said_first_and_what_hardly_moved_last():
+    stands = {"feature": "capacity_m3s", "target": "pump2", "now": 0.01703, "normal": 0.01688,
+              "deviation": 6.6}  # fmt: skip
+    raised = {"feature": "backflow_m3s", "target": "pump1", "now": 0.004, "normal": 0.0001,
+              "deviation": 6.4}  # fmt: skip
+    own = {"feature": "backflow_m3s", "target": "pump2", "now": 0.0002, "normal": 0.0001,
+           "deviation": 6.5}  # fmt: skip
+    causes = [
+        {
+            "fault": "check_valve_leak",
+            "p": 0.8,
+            "for": ["capacity:pump2", "backflow:pump1", "backflow:pump2"],
+        }
+    ]
+    alert = dataclasses.replace(
+        ALERT, cause="backflow:pump1", fault=("check_valve_leak",),
+        evidence={"signs": [stands, own, raised], "causes": causes},
+    )  # fmt: skip
+    why = word(alert, SITE, translator("en")).why
+    assert why[0].startswith("After a stop of Pump 1 4.00 L/s")
+    assert why[-1].startswith("Pump 2 moves 1% more")
+
+
 def test_every_point_diagnosis_weighs_has_words():
     weighed = {name for e in TABLE for odds in (e.own, e.others, e.site) for name in odds}
     assert weighed <= set(POINTS)
