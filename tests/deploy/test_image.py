@@ -6,6 +6,7 @@ import fnmatch
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -76,6 +77,8 @@ def test_the_build_sees_what_is_copied_and_nothing_else() -> None:
 @pytest.mark.journey
 @pytest.mark.slow
 def test_what_is_copied_builds_into_a_whole_program(tmp_path: Path) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
     source, wheels, site, work = (tmp_path / name for name in ("src", "wheels", "site", "work"))
     for folder in (source, wheels, site, work):
         folder.mkdir()

@@ -1,5 +1,6 @@
 import base64
 import json
+import shutil
 import ssl
 import subprocess
 import threading
@@ -257,6 +258,8 @@ def test_at_least_one_secret_is_needed():
 @pytest.fixture
 def tls_receiver(receiver, tmp_path):
     """The receiver behind a certificate for hook.example, and a context that trusts it."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
