@@ -48,7 +48,8 @@ $(VENV)/.uv:
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 	touch $@
 
-INSTALL := $(BIN)/uv pip install -q --python $(BIN)/python
+# Compiled once here, not by each of the many processes that start first.
+INSTALL := $(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python
 $(VENV)/.runtime: requirements.lock pyproject.toml edge/pyproject.toml | $(VENV)/.uv
 	$(INSTALL) --require-hashes -r requirements.lock
 	$(INSTALL) --no-deps -e . -e edge
