@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pumpwatch.alerting.policy import Policy
+from pumpwatch.alerting.weather import HELD
 from pumpwatch.domain.actors import SYSTEM, Actor
 from pumpwatch.domain.alerts import Alert, Finding, Kind, Phase, Step, Transition, alert_id
 from pumpwatch.domain.errors import Conflict, InvalidInput
@@ -26,12 +27,13 @@ def apply(
     now_ms: int,
     *,
     mode: SiteMode,
+    hold_ms: int = 0,
 ) -> AlertChange | None:
     """What ``finding`` makes of ``current``; None when it changes nothing.
 
     ``current`` is the newest alert of the finding's site and cause, open or not (None: there was
     none): from one that is over a finding derived again is recognised as old. ``n`` is the number
-    of its transitions, 0 without one; ``mode`` is the site's.
+    of its transitions, 0 without one; ``mode`` is the site's. Notices wait for ``hold_ms``.
     """
     outcome = _outcome(finding, current)
     if outcome is None:
@@ -39,8 +41,11 @@ def apply(
     step, after = outcome
     before = None if step is Step.OPENED else current
     number = 1 if before is None else n + 1
-    transition = Transition(number, step, finding.t_ms, now_ms, SYSTEM, after.severity, after.fault)
-    return AlertChange(after, [transition], policy.owed(after, transition, before, mode))
+    why = HELD if hold_ms else ""
+    transition = Transition(
+        number, step, finding.t_ms, now_ms, SYSTEM, after.severity, after.fault, why
+    )
+    return AlertChange(after, [transition], policy.owed(after, transition, before, mode, hold_ms))
 
 
 def acknowledge(alert: Alert, n: int, actor: Actor, note: str, now_ms: int) -> AlertChange:

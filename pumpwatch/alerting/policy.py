@@ -35,20 +35,26 @@ class Policy:
     grace_ms: int = MINUTE_MS
 
     def owed(
-        self, alert: Alert, transition: Transition, before: Alert | None, mode: SiteMode
+        self,
+        alert: Alert,
+        transition: Transition,
+        before: Alert | None,
+        mode: SiteMode,
+        hold_ms: int = 0,
     ) -> list[Owed]:
         """What ``transition``, which turned ``before`` into ``alert``, owes, one row per notifier.
 
         An opening owes, a worsening owes when the severity rose, an end owes to those who are told
         of ends; notes and acknowledgements owe nothing, alerts of kind info neither. Rows of a
         recording are written as held: nobody is ever told, and one can see who would have been.
+        What is held for ``hold_ms`` is told then, if it still goes on.
         """
         if alert.kind is Kind.INFO or not _news(alert, transition, before):
             return []
         state = OwedState.HELD if mode is SiteMode.RECORDING else OwedState.OWED
         now_ms = transition.recorded_ms
         late = now_ms - transition.t_ms > self.late_ms and alert.severity is not Severity.CRITICAL
-        due_ms = now_ms + self.grace_ms if late else now_ms
+        due_ms = now_ms + max(hold_ms, self.grace_ms if late else 0)
         return [
             Owed(alert.id, transition.n, route.notifier, due_ms, state)
             for route in self.routes

@@ -16,6 +16,7 @@ import structlog
 
 from pumpwatch.alerting.lifecycle import apply
 from pumpwatch.alerting.policy import Policy
+from pumpwatch.alerting.weather import WITHIN_MS, hold_ms, may_wait
 from pumpwatch.diagnosis.assessor import Assessment, SiteAssessor
 from pumpwatch.diagnosis.tuned import TunedAssessor
 from pumpwatch.domain.alerts import Alert, Finding
@@ -558,7 +559,9 @@ class AssessService:
         for left in reversed(range(_TRIES)):
             try:
                 with self._alert_lock:
-                    changes = [c for run in runs for c in self._changes(run, now_ms)]
+                    changes: list[AlertChange] = []
+                    for run in runs:
+                        self._change(run, changes, now_ms)
                     sys.audit("pumpwatch.reached", "assess.judged")
                     self._alerts.commit_assessment(checkpoints, changes, cycles)
                 break
@@ -580,15 +583,25 @@ class AssessService:
                     made.append(self._checkpoint(run))
         return made
 
-    def _changes(self, run: _Run, now_ms: int) -> Iterable[AlertChange]:
-        """The alert changes that the run's findings make, applied to what the ledger holds now."""
+    def _change(self, run: _Run, changes: list[AlertChange], now_ms: int) -> None:
+        """Add to ``changes`` what the run's findings make of what the ledger holds now."""
         latest: dict[str, tuple[Alert | None, int]] = {}
         for finding in run.findings:
             alert, n = latest.get(finding.cause) or self._in_ledger(finding)
-            change = apply(finding, alert, n, self._policy, now_ms, mode=run.site.mode)
+            change = apply(finding, alert, n, self._policy, now_ms,
+                           mode=run.site.mode, hold_ms=self._hold_ms(finding, changes))  # fmt: skip
             if change is not None:
                 latest[finding.cause] = change.alert, change.transitions[-1].n
-                yield change
+                changes.append(change)
+
+    def _hold_ms(self, finding: Finding, changes: Sequence[AlertChange]) -> int:
+        """How long notices wait because many stations say the same, in the ledger or at this moment."""
+        if not may_wait(finding):
+            return 0
+        tenant, since_ms = finding.key.tenant, finding.t_ms - WITHIN_MS
+        told = self._alerts.alerts(tenant, since_ms=since_ms, limit=_SEARCHED)
+        now = [change.alert for change in changes if change.alert.key.tenant == tenant]
+        return hold_ms(finding, [*told, *now], sum(key.tenant == tenant for key in self._runs))
 
     def _in_ledger(self, finding: Finding) -> tuple[Alert | None, int]:
         """The open alert of the finding's cause, else the newest one, open or not."""

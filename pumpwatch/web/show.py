@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pumpwatch.alerting.catalogue import ENTRIES, GROUP_TITLE
 from pumpwatch.alerting.i18n import N_, Translator
 from pumpwatch.alerting.signs import pump_name
+from pumpwatch.alerting.weather import HELD
 from pumpwatch.alerting.wording import Wording, fault_title
 from pumpwatch.domain.actors import LOCAL, SYSTEM
-from pumpwatch.domain.alerts import Alert, Kind, Severity, Step, iso_utc
+from pumpwatch.domain.alerts import Alert, Kind, Severity, Step, Transition, iso_utc
 from pumpwatch.domain.clock import DAY_MS
 from pumpwatch.domain.faults import FAULT_GROUP
 from pumpwatch.domain.labels import NOTHING_FOUND, OTHER
@@ -37,6 +38,10 @@ _STEPS = {
     Step.RESOLVED: N_("Over"),
     Step.NOTE: N_("Note"),
 }
+_HELD = N_(
+    "More water comes in at several stations at once. Nobody is told before two days have passed, "
+    "and only if it still stands then."
+)
 _LOG = {
     LogKind.OVERHAUL: N_("Overhaul"),
     LogKind.CLEANING: N_("Cleaning"),
@@ -70,6 +75,10 @@ class Show:
 
     def step(self, step: Step) -> str:
         return self.tr.gettext(_STEPS[step])
+
+    def why(self, step: Transition) -> str:
+        """The reason of a step: a person's words, or that notices wait for the weather."""
+        return self.tr.gettext(_HELD) if step.why == HELD else step.why
 
     def log(self, kind: LogKind) -> str:
         return self.tr.gettext(_LOG[kind])

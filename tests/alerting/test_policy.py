@@ -72,6 +72,15 @@ def not_needed(alert_, *transitions, row_n=1, rows=(), now_ms=NOW):
     return POLICY.not_needed(row, alert_, transitions, [row, *rows], now_ms)
 
 
+def test_what_is_held_is_told_later_if_it_still_goes_on_and_not_at_all_if_it_is_over():
+    (row,) = POLICY.owed(alert(), transition(), None, SiteMode.LIVE, hold_ms=2 * DAY_MS)
+    assert row.due_ms == NOW + 2 * DAY_MS
+    told = (row, [transition()], [row], row.due_ms)
+    assert POLICY.not_needed(told[0], alert(), *told[1:]) == ""
+    over = alert(resolved_ms=NOW + DAY_MS)
+    assert "over before" in POLICY.not_needed(told[0], over, *told[1:])
+
+
 def test_late_news_of_what_is_over_already_need_not_be_told():
     late = transition(t_ms=NOW - 2 * HOUR_MS)
     assert not_needed(alert(resolved_ms=NOW - HOUR_MS), late) == "over before anybody could be told"

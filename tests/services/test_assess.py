@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from pumpwatch.alerting.policy import Policy, Route
+from pumpwatch.alerting.weather import HELD
 from pumpwatch.diagnosis.assessor import Assessment, SiteAssessor
 from pumpwatch.diagnosis.settings import DiagnosisSettings
 from pumpwatch.domain.actors import LOCAL, SYSTEM, Actor
 from pumpwatch.domain.alerts import Alert, Finding, Kind, Phase, Severity, Step
-from pumpwatch.domain.clock import MINUTE_MS, SECOND_MS, ManualClock
+from pumpwatch.domain.clock import DAY_MS, MINUTE_MS, SECOND_MS, ManualClock
 from pumpwatch.domain.cycles import CycleRow
 from pumpwatch.domain.errors import Conflict, StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
@@ -108,6 +109,7 @@ class World:
     def __init__(self, ledger: MemoryLedger | None = None) -> None:
         self.inbox, self.ledger = MemoryInbox(), ledger or MemoryLedger()
         self.made: dict[SiteKey, FakeAssessor] = {}
+        self.makes = FakeAssessor
         self.now_ms = NOW
         self.seq: dict[tuple[SiteKey, str], int] = {}
         for key in (A, B):
@@ -130,7 +132,7 @@ class World:
     def _make(
         self, key: SiteKey, site: Site, log: Sequence[LogEntry], state: bytes | None
     ) -> SiteAssessor:
-        self.made[key] = FakeAssessor(key, site, log, state)
+        self.made[key] = self.makes(key, site, log, state)
         return self.made[key]  # type: ignore[return-value]
 
     def send(self, key: SiteKey, level: float, t_ms: int | None = None, **more: Any) -> None:
@@ -798,6 +800,43 @@ def test_a_conflict_about_one_site_holds_no_other_sites_alert_up() -> None:
     with pytest.raises(StoreUnavailable):
         service.step(NOW)
     assert service.failed == {}, "a store that is away is nobody's fault"
+
+
+class Rain(FakeAssessor):
+    """Finds new water in the first row."""
+
+    def feed(self, chunk: Chunk, edges: Sequence[Edge] = ()) -> Assessment:
+        found = super().feed(chunk, edges)
+        water = Finding(
+            self.key, int(chunk.t_ms[0]), Phase.OPENED, "inflow_change", Kind.PREDICTIVE,
+            Severity.WARNING, ("inflow_change",), None, 0.5, {},
+        )  # fmt: skip
+        return replace(found, findings=[water])
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["in one step", "one after another"])
+def test_new_water_at_many_stations_is_seen_at_once_and_told_when_it_still_stands(
+    world: World, at_once: bool
+) -> None:
+    world.makes = Rain
+    keys = [A, B, SiteKey("default", "mh0003"), SiteKey("default", "mh0004")]
+    for key in keys[2:]:
+        world.ledger.put_site(key, Site(key.site), SYSTEM, NOW)
+    service = world.start()
+    for key in keys:
+        world.send(key, 1.0)
+        if not at_once:
+            drain(service, world.now_ms)
+    drain(service, world.now_ms)
+    waits = {
+        alert.key.site: row.due_ms - world.now_ms > DAY_MS
+        for alert in world.ledger.alerts()
+        for row in world.ledger.owed_for(alert.id)
+    }
+    assert list(dict(sorted(waits.items())).values()) == [False, False, True, True]
+    held = {a.key.site for a in world.ledger.alerts()
+            if world.ledger.transitions(a.id)[0].why == HELD}  # fmt: skip
+    assert held == {"mh0003", "mh0004"}
 
 
 def _only(ledger: MemoryLedger) -> Alert:
