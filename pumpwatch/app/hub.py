@@ -134,6 +134,7 @@ class Hub:
     ) -> None:
         self.clock, self.settings, self._path = clock, settings, directory.path
         self.stores = open_stores(directory, settings.series, settings.ledger)
+        self.stores.ledger.claim()
         self.feed = LiveFeed()
         self._started_ms = clock.now_ms()
         self._alert_lock = RLock()

@@ -32,7 +32,8 @@ WRITER_WAIT_S = 30
 READERS = 16
 CONNECT_S = 5
 _ONE_WRITER = 0x70756D7077617463
-"""Our name ("pumpwatc") among the advisory locks of a PostgreSQL database."""
+_ONE_HUB = 0x70756D7068756221
+"""Our names ("pumpwatc", "pumphub!") among the advisory locks of a PostgreSQL database."""
 
 Insert = sqlite.Insert | postgresql.Insert
 
@@ -57,6 +58,7 @@ class Database:
         else:
             self._writer, self._reader = _server(parsed)
             self._turn = nullcontext  # the server keeps the turns: see `_server`
+        self._claim: Connection | None = None
         try:
             if migrate and self.version() != self.newest():
                 self.upgrade()
@@ -92,7 +94,28 @@ class Database:
             return sqlite.insert(table)
         return postgresql.insert(table)
 
+    def claim(self) -> None:
+        """Be the only hub of a server's database until it is closed; a file has its directory's lock.
+
+        Raises `Conflict` while another one is. The claim lives as long as its connection: a server that
+        was started anew has forgotten it.
+        """
+        if self.is_file:
+            return
+        with self._told():
+            held = self._reader.execution_options(isolation_level="AUTOCOMMIT").connect()
+            if not held.exec_driver_sql(f"SELECT pg_try_advisory_lock({_ONE_HUB})").scalar():
+                held.close()
+                raise Conflict(
+                    f"another hub uses {self._name}",
+                    "stop that one, or give this one a database of its own",
+                )
+        self._claim = held
+
     def close(self) -> None:
+        if self._claim is not None:
+            self._claim.invalidate()  # ended, not given back to the pool with the lock on it
+            self._claim.close()
         self._reader.dispose()
         self._writer.dispose()
 

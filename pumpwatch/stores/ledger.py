@@ -55,6 +55,10 @@ class SqlLedger:
     def close(self) -> None:
         self._db.close()
 
+    def claim(self) -> None:
+        """Be its only hub: see `Database.claim`."""
+        self._db.claim()
+
     # -- sites ---------------------------------------------------------------------------------
 
     def sites(self, tenant: str | None = None) -> dict[SiteKey, Site]:

@@ -244,6 +244,20 @@ def test_a_server_that_is_away_or_does_not_know_us_is_named(postgres: Callable[[
         SqlLedger("postgresql://hub@127.0.0.1:1/ledger")
 
 
+@pytest.mark.postgres
+def test_one_database_has_one_hub_until_that_one_is_closed(postgres: Callable[[], str]) -> None:
+    url = postgres()
+    first, second = SqlLedger(url), SqlLedger(url)
+    first.claim()
+    with pytest.raises(Conflict, match="another hub uses"):
+        second.claim()
+    second.put_site(KEY, Site("mh0001"), LOCAL, 1)  # commands of people work beside the hub
+    assert first.sites() == {KEY: Site("mh0001")}
+    first.close()
+    second.claim()
+    second.close()
+
+
 @pytest.mark.parametrize("url", ["mysql://x/y", "nonsense", "postgres ql://"])
 def test_an_address_of_another_kind_is_refused_with_what_it_may_be(url: str) -> None:
     with pytest.raises(InvalidInput, match="postgresql://USER@HOST"):
