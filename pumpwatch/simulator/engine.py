@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,7 @@ class Engine:
         names = [spec.site.site for spec in self.specs]
         chance = [generator(seed, name, "runs") for name in names]
         wells = [well_table(spec) for spec in self.specs]
+        upstream = _links(self.specs)
         return Tables(
             np.array([heights for heights, _ in wells]),
             np.array([volumes for _, volumes in wells]),
@@ -64,7 +66,8 @@ class Engine:
             np.zeros((n, states, self.pumps, 2)),
             np.array([np.clip(c.standard_normal(_DRAWS), -3, 3) for c in chance]),
             np.array([c.random(_DRAWS) for c in chance]),
-            _links(self.specs),
+            upstream,
+            _order(self.specs, upstream),
         )
 
     def put(self, conditions: dict[int, Condition], t_ms: int) -> NDArray[np.int64]:
@@ -155,3 +158,15 @@ def _links(specs: Sequence[StationSpec]) -> NDArray[np.intp]:
             )  # fmt: skip
         links[free[0], row[spec.downstream]] = i
     return links
+
+
+def _order(specs: Sequence[StationSpec], upstream: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The rows so that each comes after those that flow into it, (n,)."""
+    above = {i: [u for u in rows if u < len(specs)] for i, rows in enumerate(upstream.T.tolist())}
+    try:
+        return np.array([*TopologicalSorter(above).static_order()], np.intp)
+    except CycleError as error:
+        ring = " to ".join(specs[i].site.site for i in error.args[1])
+        raise InvalidInput(
+            "downstream", f"water goes round from {ring}", "lead one of them elsewhere"
+        ) from None

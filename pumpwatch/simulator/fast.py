@@ -35,9 +35,10 @@ def step_numba(
     """`stepping.step_numpy`, compiled."""
     edges = np.empty((EDGE_ROOM, 4), np.int64)
     count = np.zeros(1, np.int64)
+    routed = np.zeros((state.shape[1] + 1, span.steps + 1 if tables.linked else 1))
     _compiled()["run_block"](
         state, inflow, span.lead, span.per_minute, span.first, span.steps, span.begin, span.dt,
-        tables.upstream, tables.linked, tables.heights, tables.volumes, tables.net, tables.flow,
+        tables.upstream, tables.order, tables.linked, routed, np.empty(len(state)), tables.heights, tables.volumes, tables.net, tables.flow,
         tables.normals, tables.uniforms, edges, count,
         record.level, record.seen, record.amps, record.bits, record.minutes,
     )  # fmt: skip

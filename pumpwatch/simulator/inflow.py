@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -86,6 +87,9 @@ class Inflow:
         slow = unit_hydrograph(2, catchment.slow_k_h)
         self._following: dict[int, tuple[np.random.Generator, NDArray[np.float64]]] = {}
         """The chance of the day after the last one asked for, its first draws taken."""
+        self._habits_of = 0, 0
+        self._habits: list[NDArray[np.float64]] = []
+        """As `_make_habits` gave them for the last clock and step asked for."""
         share = catchment.fast_share
         self._hydrograph = share * fast + (1 - share) * slow
 
@@ -95,23 +99,35 @@ class Inflow:
 
     def _people(self, day: int, step_s: int) -> NDArray[np.float64]:
         """Homes, shops and factory by the hours and day types of the local calendar, (n,) m3/s."""
-        begins = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)
-        local = begins.astimezone(self._zone)
-        offset = local.utcoffset() or timedelta()
-        at_h = (np.arange(DAY_S // step_s) * step_s + offset.total_seconds()) / 3600
-        later = at_h >= 24
-        free = [_is_free(begins + offset + timedelta(days=ahead)) for ahead in (0, 1)]
-        closed = np.where(later, free[1], free[0])
-        c = self._catchment
-        hours = (at_h - c.shift_h) % 24
-        homes = np.where(closed, _by_hour(_WEEKEND, hours), _by_hour(_WORKDAY, hours))
-        flow = c.sewage_m3s * homes * np.exp(self._wander(day, step_s))
-        if c.shops_m3s:
-            flow += c.shops_m3s * _by_hour(_SHOPS, at_h % 24) * np.where(closed, 1.25, 0.9)
-        if c.factory_m3s:
-            shift = (at_h % 24 >= c.factory_from_h) & (at_h % 24 < c.factory_to_h) & ~closed
-            flow += c.factory_m3s * shift
+        local = _local_day(self._zone, day)
+        if self._habits_of != (local.ahead_s, step_s):
+            self._habits = self._make_habits(local.ahead_s, step_s)
+            self._habits_of = local.ahead_s, step_s
+        one, other = local.types
+        midnight = -(-(DAY_S - local.ahead_s) // step_s)
+        homes, *others = (
+            np.concatenate([of_type[one, :midnight], of_type[other, midnight:]])
+            for of_type in self._habits
+        )
+        flow = homes * np.exp(self._wander(day, step_s))
+        for more in others:
+            flow += more
         return np.asarray(flow)
+
+    def _make_habits(self, ahead_s: int, step_s: int) -> list[NDArray[np.float64]]:
+        """What homes, shops and factory use over a UTC day, where there are any, each (2, n) m3/s:
+        on working days, and on days off. The local clock is ``ahead_s`` before UTC.
+        """
+        c = self._catchment
+        at_h = (np.arange(DAY_S // step_s) * step_s + ahead_s) / 3600
+        homes = [_by_hour(pattern, (at_h - c.shift_h) % 24) for pattern in (_WORKDAY, _WEEKEND)]
+        habits = [c.sewage_m3s * np.array(homes)]
+        if c.shops_m3s:
+            habits.append(c.shops_m3s * _by_hour(_SHOPS, at_h % 24) * np.array([[0.9], [1.25]]))
+        if c.factory_m3s:
+            shift = (at_h % 24 >= c.factory_from_h) & (at_h % 24 < c.factory_to_h)
+            habits.append(c.factory_m3s * np.array([shift, np.zeros(len(shift))]))
+        return habits
 
     def _use(self, day: int) -> tuple[np.random.Generator, NDArray[np.float64]]:
         """A day's chance, and the first draws from it: three knots and the mood."""
@@ -126,16 +142,13 @@ class Inflow:
         today, first = self._following.get(day) or self._use(day)
         self._following = {day + 1: self._use(day + 1)}
         following = self._following[day + 1][1]
-        at_s = np.arange(DAY_S // step_s) * step_s
+        at_s = _grid_s(step_s)[:-1]
         wander = np.full(len(at_s), 0.04 * first[3])
         for n, (knot_s, share) in enumerate(_STRAYS):
             knots = np.empty(DAY_S // knot_s + 1)
             knots[0], knots[-1] = first[n], following[n]
             knots[1:-1] = today.standard_normal(len(knots) - 2)
-            if knot_s == step_s:
-                joined = knots[:-1]
-            else:
-                joined = np.interp(at_s, np.arange(len(knots)) * knot_s, knots)
+            joined = np.interp(at_s, _grid_s(knot_s), knots)
             wander += share * math.sqrt(1.5) * joined
         return wander
 
@@ -145,15 +158,39 @@ class Inflow:
         return self._catchment.infiltration_m3s * (1 + 0.2 * season)
 
     def _rain(self, day: int, step_s: int) -> NDArray[np.float64]:
-        days = range(day - _MEMORY_DAYS, day + 1)
-        rain_mm = np.concatenate([self._weather.rain_mm(d) for d in days])
+        rain_mm = self._weather.lately_mm(day, _MEMORY_DAYS)
         if self._catchment.rain_area_m2 == 0 or not rain_mm.any():
             return np.zeros(DAY_S // step_s)
         runoff_mm = np.convolve(rain_mm, self._hydrograph, "valid")
         flow = runoff_mm / 1000 / BIN_S * self._catchment.rain_area_m2
         # each bin's flow stands at its end, so that a day needs nothing of the next
-        at = np.arange(DAY_S // step_s) * step_s / BIN_S
-        return np.interp(at, np.arange(BINS_PER_DAY + 1), flow)
+        return np.interp(_grid_s(step_s)[:-1] / BIN_S, np.arange(BINS_PER_DAY + 1), flow)
+
+
+@dataclass(frozen=True, slots=True)
+class _LocalDay:
+    """A UTC day by the local clock, ``ahead_s`` before UTC: the types of the two days it falls on,
+    0 a working day, 1 a day off.
+    """
+
+    ahead_s: int
+    types: tuple[int, int]
+
+
+@lru_cache(maxsize=64)
+def _local_day(zone: ZoneInfo, day: int) -> _LocalDay:
+    begins = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)
+    ahead = begins.astimezone(zone).utcoffset() or timedelta()
+    today, next_day = begins + ahead, begins + ahead + timedelta(days=1)
+    return _LocalDay(round(ahead.total_seconds()), (int(_is_free(today)), int(_is_free(next_day))))
+
+
+@lru_cache(maxsize=16)
+def _grid_s(every_s: int) -> NDArray[np.float64]:
+    """Times of a day from its beginning to its end, ``every_s`` apart, (86400 / every_s + 1,)."""
+    grid = np.arange(0.0, DAY_S + 1, every_s)
+    grid.flags.writeable = False
+    return grid
 
 
 def _by_hour(pattern: tuple[float, ...], hours: NDArray[np.float64]) -> NDArray[np.float64]:

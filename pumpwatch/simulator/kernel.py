@@ -550,58 +550,130 @@ def current_now(s: Numbers, p: int, t: float) -> float:
     return amps
 
 
+def glide(
+    s: Any, k: int, steps: int, begin: float, dt: float, inflow: Any, lead: int, per_minute: int,
+    above: Any, below: Any, beside: Any, linked: bool, gh: Any, gv: Any, amps: Any, level: Any,
+    seen: Any, bits: Any, minutes: Any,
+) -> int:  # fmt: skip
+    """Take one station from step ``k`` to the next one in which something switches; gives that.
+
+    What holds until then, and what runs on from step to step, is kept in variables of its own: in
+    registers. It is `leaves`, `locate` and `route` again, in the same order of arithmetic.
+    """
+    slope, flow0, drain, main = s[SLOPE], s[FLOW0], s[DRAIN], s[MAIN]
+    v_up, v_low, t_next = s[VUP], s[VLO], s[TNEXT]
+    base_v, base_h, per_v, piece_low, piece_high = s[VB], s[HB], s[IA], s[VL], s[VH]
+    exact, gain, offset = s[FOLLOW] == 1.0, s[GAIN], s[OFFSET]
+    share, kept = s[ROUTE_SHARE], 1.0 - s[LOST]
+    word, pumps = int(s[BITS]), int(s[PUMPS])
+    v, h, shown, empty = s[V], s[H], s[SEEN], s[EMPTY]
+    came, went, returned, delivered = s[IN], s[OUT], s[BACK], s[DELIVERED]
+    under_way, arriving = s[ROUTE], s[ROUTED]
+    minute = (lead + k) // per_minute
+    full = (minute + 1) * per_minute - lead
+    while k < steps:
+        q_in = inflow[minute]
+        if linked:
+            q_in = q_in + above[k] + beside[k]
+        out = max(slope * h + flow0, 0.0)
+        back = 0.0
+        if drain > 0.0:
+            back = drain * math.sqrt(max(1.0 - empty / main, 0.0))
+        moved = v + (q_in - out + back) * dt
+        if moved >= v_up or moved <= v_low or t_next <= begin + k * dt + dt:
+            break
+        v = moved
+        empty = empty + back * dt - out * dt
+        came += q_in * dt
+        went += out * dt
+        returned += back * dt
+        if empty < 0.0:
+            delivered -= empty
+            under_way -= empty * kept
+            empty = 0.0
+        if v > piece_high or v < piece_low:
+            s[V] = v
+            locate(s, gh, gv)
+            base_v, base_h, per_v, piece_low, piece_high = s[VB], s[HB], s[IA], s[VL], s[VH]
+        h = base_h + (v - base_v) * per_v
+        if exact:
+            shown = gain * h + offset
+        if word & 15:
+            for p in range(pumps):
+                amps[p, k] = s[A0 + p] + s[A1 + p] * h
+        if linked:
+            arrives = under_way * share
+            under_way -= arrives
+            arriving = arrives / dt
+            if share > 0.0:
+                below[k + 1] = arriving
+        level[k], seen[k], bits[k] = h, shown, word
+        k += 1
+        if k == full:
+            minutes[0, minute], minutes[1, minute] = came, s[SPILLED]
+            minute += 1
+            full += per_minute
+    s[V], s[H], s[SEEN], s[EMPTY] = v, h, shown, empty
+    s[IN], s[OUT], s[BACK], s[DELIVERED] = came, went, returned, delivered
+    s[ROUTE], s[ROUTED] = under_way, arriving
+    return k
+
+
 def run_block(
     state: Any, inflow: Any, lead: int, per_minute: int, first: int, steps: int, begin: float,
-    dt: float, upstream: Any, linked: bool, gh: Any, gv: Any, net: Any, flow: Any, normals: Any,
-    uniforms: Any, edges: Any, count: Any, level: Any, seen: Any, amps: Any, bits: Any, minutes: Any,
+    dt: float, upstream: Any, order: Any, linked: bool, routed: Any, s: Any, gh: Any, gv: Any,
+    net: Any, flow: Any, normals: Any, uniforms: Any, edges: Any, count: Any, level: Any, seen: Any,
+    amps: Any, bits: Any, minutes: Any,
 ) -> None:  # fmt: skip
-    """Step all stations through a block: the scalar twin of `stepping.step_numpy`, for compiling.
+    """Step all stations through a block, one after the other: the twin of `stepping.step_numpy`.
 
-    Shapes are those of `stepping.Tables`, `stepping.Span` and `stepping.Record`.
+    Shapes are those of `stepping.Tables`, `stepping.Span` and `stepping.Record`. A station comes
+    after those that flow into it (``order``); ``routed`` (stations + 1, steps + 1), of zeros, takes
+    what arrives from each at the next one in each step, and ``s`` (N_STATE,) the state of the one.
     """
-    stations = inflow.shape[0]
-    routed = [0.0] * (stations + 1)
-    for k in range(steps):
-        minute = (lead + k) // per_minute
-        start = begin + k * dt
-        end = start + dt
-        at = first + k
-        if linked:
-            for i in range(stations):
-                routed[i] = state[ROUTED, i]
-        for i in range(stations):
-            s = state[:, i]
-            q_in = inflow[i, minute]
+    last = first + steps
+    for i in order:
+        for name in range(N_STATE):
+            s[name] = state[name, i]
+        above, beside, below = routed[upstream[0, i]], routed[upstream[1, i]], routed[i]
+        if linked and s[ROUTE_SHARE] > 0.0:
+            below[0] = s[ROUTED]
+        its_level, its_seen, its_bits = (
+            level[i, first:last],
+            seen[i, first:last],
+            bits[i, first:last],
+        )
+        its_amps, its_minutes, its_inflow = amps[:, i, first:last], minutes[:, i], inflow[i]
+        k = 0
+        while True:
+            k = glide(
+                s, k, steps, begin, dt, its_inflow, lead, per_minute, above, below, beside, linked,
+                gh[i], gv[i], its_amps, its_level, its_seen, its_bits, its_minutes,
+            )  # fmt: skip
+            if k == steps:
+                break
+            minute = (lead + k) // per_minute
+            q_in = its_inflow[minute]
             if linked:
-                q_in = q_in + routed[upstream[0, i]] + routed[upstream[1, i]]
-            out = max(s[SLOPE] * s[H] + s[FLOW0], 0.0)
-            back = 0.0
-            if s[DRAIN] > 0.0:
-                back = s[DRAIN] * math.sqrt(max(1.0 - s[EMPTY] / s[MAIN], 0.0))
-            v = s[V] + (q_in - out + back) * dt
-            if v >= s[VUP] or v <= s[VLO] or s[TNEXT] <= end:
-                advance(
-                    s, q_in, start, dt, i, gh[i], gv[i], net[i], flow[i], normals[i], uniforms[i],
-                    edges, count,
-                )  # fmt: skip
-                for p in range(int(s[PUMPS])):
-                    amps[p, i, at] = current_now(s, p, end)
-                s[BITS] = float(bits_of(s, end))
-            else:
-                s[V] = v
-                leaves(s, q_in * dt, out * dt, back * dt)
-                locate(s, gh[i], gv[i])
-                if int(s[BITS]) & 15:
-                    for p in range(int(s[PUMPS])):
-                        amps[p, i, at] = s[A0 + p] + s[A1 + p] * s[H]
-            bits[i, at] = int(s[BITS])
+                q_in = q_in + above[k] + beside[k]
+            start = begin + k * dt
+            advance(
+                s, q_in, start, dt, i, gh[i], gv[i], net[i], flow[i], normals[i], uniforms[i],
+                edges, count,
+            )  # fmt: skip
+            for p in range(int(s[PUMPS])):
+                its_amps[p, k] = current_now(s, p, start + dt)
+            s[BITS] = float(bits_of(s, start + dt))
             if linked:
                 route(s, dt)
-            level[i, at] = s[H]
-            seen[i, at] = s[SEEN]
-            if (lead + k + 1) % per_minute == 0:
-                minutes[0, i, minute] = s[IN]
-                minutes[1, i, minute] = s[SPILLED]
+                if s[ROUTE_SHARE] > 0.0:
+                    below[k + 1] = s[ROUTED]
+            its_level[k], its_seen[k], its_bits[k] = s[H], s[SEEN], int(s[BITS])
+            k += 1
+            if (lead + k) % per_minute == 0:
+                its_minutes[0, minute], its_minutes[1, minute] = s[IN], s[SPILLED]
+        for name in range(N_STATE):
+            state[name, i] = s[name]
 
 
 def bits_of(s: Numbers, t: float) -> int:
@@ -624,6 +696,6 @@ def bits_of(s: Numbers, t: float) -> int:
 FUNCTIONS = (
     volume_at, locate, put_edge, normal, uniform, leaves, begin_run, end_run, duty_now, next_pump,
     call_pump, wanted, hang_anew, decide, should_run, settle, sooner, next_moment, bound, respond,
-    advance, route, current_now, bits_of, run_block,
+    advance, route, current_now, bits_of, glide, run_block,
 )  # fmt: skip
 """In the order in which they call each other."""

@@ -38,7 +38,8 @@ class Tables:
 
     ``heights`` and ``volumes`` (n, points) are the wells; ``net`` (n, states, 2) and ``flow``
     (n, states, pumps, 2) the flows of each set of running pumps at both ends of the band; ``normals``
-    and ``uniforms`` (n, draws) the chance of their runs; ``upstream`` (2, n) the rows that flow in.
+    and ``uniforms`` (n, draws) the chance of their runs; ``upstream`` (2, n) the rows that flow in;
+    ``order`` (n,) the rows so that each comes after those that flow into it.
     """
 
     heights: Floats
@@ -48,6 +49,7 @@ class Tables:
     normals: Floats
     uniforms: Floats
     upstream: NDArray[np.intp]
+    order: NDArray[np.intp]
     _lists: dict[int, Lists] = field(default_factory=dict)
     _draws: dict[int, tuple[k.Numbers, k.Numbers]] = field(default_factory=dict)
 

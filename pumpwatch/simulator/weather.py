@@ -65,6 +65,7 @@ class Weather:
         self._district = district
         self._storms = [s for s in storms if s.district in (None, district)]
         self._events: dict[int, NDArray[np.float64]] = {}
+        self._lately: tuple[tuple[int, int], NDArray[np.float64]] = (0, 0), np.empty(0)
 
     def rain_mm(self, day: int) -> NDArray[np.float64]:
         """Depth in each ten minutes of UTC day ``day`` (days since 1970), (144,) mm."""
@@ -72,6 +73,16 @@ class Weather:
         for storm in self._storms:
             rain = rain + _fall(storm, day)
         return np.asarray(rain)
+
+    def lately_mm(self, day: int, before: int) -> NDArray[np.float64]:
+        """`rain_mm` of ``before`` days and of ``day`` after them, ((before + 1) * 144,) mm.
+
+        The last answer is kept: all stations of a district ask the same of a day.
+        """
+        if self._lately[0] != (day, before):
+            days = [self.rain_mm(d) for d in range(day - before, day + 1)]
+            self._lately = (day, before), np.concatenate(days)
+        return self._lately[1]
 
     def rain_mm_h(self, t_ms: NDArray[np.int64]) -> NDArray[np.float64]:
         """Intensity at moments, (n,)."""

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pumpwatch.domain.clock import HOUR_MS
+from pumpwatch.domain.errors import InvalidInput
 from pumpwatch.simulator import kernel as k
 from pumpwatch.simulator.catalogue import FAULTS, HARMLESS
 from pumpwatch.simulator.fleet import draw_fleet
@@ -126,6 +127,15 @@ def test_what_one_station_delivers_reaches_the_next_after_its_time_in_the_sewer(
     more = both.truth("mh-01", start_ms).inflow_m3s - alone.truth("mh-01", start_ms).inflow_m3s
     assert more[120:].min() > 0
     assert more.max() < 0.9 * above.site.capacity_m3s
+
+
+def test_water_that_goes_round_in_a_ring_is_refused_and_the_ring_named(
+    make_spec: Any, start_ms: int
+) -> None:
+    ring = [make_spec(site=a, downstream=b) for a, b in (("a", "b"), ("b", "c"), ("c", "a"))]
+    with pytest.raises(InvalidInput, match=r"\w to \w to \w to \w.*lead one of them") as refused:
+        Simulation(ring, 1, start_ms)
+    assert refused.value.field == "downstream"
 
 
 # -- the panel ---------------------------------------------------------------------------------
