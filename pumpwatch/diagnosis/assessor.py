@@ -37,12 +37,14 @@ from pumpwatch.domain.sites import LogEntry, LogKind, Site
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
+EVIDENCE_MS = 3 * HOUR_MS
+"""So often evidence is weighed: what a pump did since noon counts before the day is over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
     """What one call found: findings in order of time, the cycles that became final, and at the end of
-    each half-day (epoch ms) how far evidence had come towards an alert, 0 to 1."""
+    each half-day and every three hours (epoch ms) how far evidence had come towards an alert, 0 to 1."""
 
     findings: list[Finding]
     cycles: list[CycleRow]
@@ -221,6 +223,7 @@ class SiteAssessor:
             count = s.counts.setdefault(key, self._layers.count())
             answered = s.counts.setdefault(f"lag_answered:pump{k}", self._layers.count())
             if c.pump == k:
+                s.site.rested(k, (c.start_ms - s.turns.last_run_ms.get(k, c.start_ms)) / HOUR_MS)
                 count.reset()
                 answered.reset()
                 continue
@@ -284,7 +287,7 @@ class SiteAssessor:
         if not chart.fires(1, limits.cycle_limit, limits.cycle_persistence):
             return set()
         gain, others = chart.level * sigma, others_gain(c.pump, s, limits)
-        usual = not wet and c.log_inflow <= ref.capacity.high + 0.1
+        usual = c.log_inflow <= ref.capacity.high + 0.1
         together = min(others, default=0.0) > ALIKE * chart.level
         more = c.capacity - math.exp(expected)
         returns = c.inflow - usual_inflow(s.site, hour) > 0.5 * more
@@ -321,6 +324,10 @@ class SiteAssessor:
             self._close(s.half_to_ms)
             s.half, s.half_from_ms, s.half_to_ms = self._calendar.of(s.half_to_ms)
             s.cycles.clear()
+        mark_ms = t_ms - t_ms % EVIDENCE_MS
+        if mark_ms > s.weighed_ms and s.site is not None:
+            s.weighed_ms = mark_ms
+            self._evidence.append((mark_ms, evidence(s, self._set)))
 
     def _close(self, now_ms: int) -> None:
         s = self._s
@@ -346,6 +353,7 @@ class SiteAssessor:
         fired = {key for key in values if key in s.charts and self._fires(key)}
         fired |= {"day_inflow"} if new_water else set()
         self._found += self._judge.half_day(now_ms, fired)
+        s.weighed_ms = now_ms
         self._evidence.append((now_ms, evidence(s, self._set)))
 
     def _strange(self, now_ms: int) -> None:

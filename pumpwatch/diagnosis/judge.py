@@ -128,6 +128,17 @@ def _numbers(state: AssessorState) -> dict[str, Json]:
     return numbers
 
 
+WATER = frozenset({"night_inflow", "day_inflow"})
+
+
+def _holding(keys: list[str]) -> list[str]:
+    """The signs that keep an episode open: a pump's or the levels' own, where it has any.
+
+    A leaking valve brings water; once its pump is well again, what still comes in is the season's.
+    """
+    return [k for k in keys if k not in WATER] or keys
+
+
 class Judge:
     """Opens, worsens and resolves the episodes of one site."""
 
@@ -230,7 +241,7 @@ class Judge:
         return math.exp(value.residual) if value else None
 
     def _follow(self, e: Episode, opinion: Opinion) -> list[Finding]:
-        calm = all(self._calm(k, opinion) for k in e.keys)
+        calm = all(self._calm(k, opinion) for k in _holding(e.keys))
         e.calm = e.calm + 1 if calm else 0
         fitting = self._fitting(e.keys, opinion)
         if e.calm >= self._set.clear_halves:

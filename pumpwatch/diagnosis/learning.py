@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pumpwatch.diagnosis.events import Turns, Usual, events_of
-from pumpwatch.diagnosis.references import PumpReference, learn_pump, learn_site
+from pumpwatch.diagnosis.references import PumpReference, learn_pump, learn_site, switched
 from pumpwatch.diagnosis.seen import Seen
 from pumpwatch.diagnosis.settings import DiagnosisSettings
 from pumpwatch.diagnosis.state import AssessorState
@@ -40,7 +40,7 @@ def apply_log(log: Sequence[LogEntry], now_ms: int, state: AssessorState) -> Non
         if entry.kind in RENEWING:
             _renew(entry.target, state)
         elif entry.kind == LogKind.SET_POINT:
-            state.site = None
+            state.formerly, state.site = state.site or state.formerly, None
             state.learning.clear()
             for name in ("start_level", "stop_level", "start_spread", "stop_spread"):
                 state.forget(name)
@@ -67,9 +67,12 @@ def set_references(
     if now_ms - state.first_ms < s.reference_days * DAY_MS:
         return
     resolution_m = _resolution(state)
+    moved = state.site is None and state.formerly is not None
     if state.site is None:
         seen = [(h, c) for h, _, c in state.learning]
         state.site = learn_site(seen, [o for _, o, _ in state.learning], resolution_m, s)
+        if state.site is not None and state.formerly is not None:
+            state.site, state.formerly = switched(state.formerly, state.site), None
     if state.site is None:
         return
     share = 0.5 * resolution_m / max(state.site.band_m, 0.05)
@@ -79,7 +82,8 @@ def set_references(
             state.pumps[k] = ref
     if len(state.pumps) < site.pumps:
         return
-    _base_rates(state, site, s)
+    if not moved:
+        _base_rates(state, site, s)
     for half in sorted({h for h, _, _ in state.learning}):
         good = [c for h, _, c in state.learning if h == half and c.valid and c.pump in state.pumps]
         vectors = [vector(c, state.site, state.pumps[c.pump], state.offsets) for c in good]

@@ -111,9 +111,11 @@ def rules_of(site: Site, settings: PresentSettings, period_ms: int) -> list[Rule
             _is(LEVEL_MISSING, False), s.level_missing_ms, s.level_back_ms,
         ),
         Rule(
-            "unanswered", "float_hangup" if site.control == "float" else "phase_loss", Kind.PREDICTIVE, Severity.CRITICAL,
-            lambda v: v.get(UNANSWERED, False) and v.get("power_ok", True) and v.get("mode_auto", True),
+            "unanswered", _unanswered_by(site), Kind.PREDICTIVE, Severity.CRITICAL,
+            lambda v: v.get(UNANSWERED, False) and v.get("power_ok", True) and v.get("mode_auto", True)
+            and not v.get("door_open", False),  # who works on the pump knows that it stands
             _is(UNANSWERED, False), max(s.unanswered_ms, 3 * period_ms), s.contact_off_ms,
+            "pump1" if site.pumps == 1 else None,
         ),
         Rule(
             "left_in_manual", "left_in_manual", Kind.PREDICTIVE, Severity.ALARM,
@@ -138,6 +140,13 @@ def rules_of(site: Site, settings: PresentSettings, period_ms: int) -> list[Rule
         rules.append(_contacts(n, ("fault", "overload", "thermal"), "pump_trip", Severity.ALARM, s))
         rules.append(_contacts(n, ("seal", "leakage"), "seal_leak", Severity.WARNING, s))
     return rules
+
+
+def _unanswered_by(site: Site) -> str:
+    """What keeps every pump from running: an only pump itself, before a float or a phase lost for all."""
+    if site.pumps == 1:
+        return "pump_out_of_service"
+    return "float_hangup" if site.control == "float" else "phase_loss"
 
 
 def watched_signals(rules: list[Rule]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -74,6 +74,8 @@ class SiteReference:
     rates: dict[str, float] = field(default_factory=dict)
     rests_h: dict[int, float] = field(default_factory=dict)
     """Longest usual rest of each pump [h]; none where a duty was not seen to pass on often enough."""
+    rests_seen: dict[int, list[float]] = field(default_factory=dict)
+    """Of the others the rests seen so far [h]: a duty that passes on daily shows too few in the first week."""
     hours: list[float] = field(default_factory=list)
     """Log inflow by hour of the local day, (24,)."""
     since_ms: int = 0
@@ -81,6 +83,15 @@ class SiteReference:
     @property
     def band_m(self) -> float:
         return self.start_m - self.stop_m
+
+    def rested(self, pump: int, rest_h: float) -> None:
+        """Take a rest that is over, of a pump whose usual one is not known yet."""
+        if pump in self.rests_h or self.turns > TAKES_TURNS or rest_h <= SHIFT_H:
+            return
+        rests = self.rests_seen.setdefault(pump, [])
+        rests.append(rest_h)
+        if len(rests) >= 3:
+            self.rests_h[pump] = sorted(rests)[-2]
 
 
 def learn_pump(
@@ -161,6 +172,8 @@ def learn_site(
     values = [v for _, v in night]
     runs = [c.pump for _, c, _ in valid]
     changes = [a != b for a, b in pairwise(runs)]
+    in_turn = bool(changes) and float(np.mean(changes)) > TAKES_TURNS
+    rests = {k: _rests(valid, k, in_turn) for k in set(runs)}
     return SiteReference(
         start_m=robust.median(start),
         stop_m=robust.median(stop),
@@ -177,25 +190,41 @@ def learn_site(
             half_sigma=max(robust.sigma(values), s.inflow_floor) if values else NAN,
         ),
         turns=float(np.mean(changes)) if changes else 0.0,
-        rests_h=_rests(valid, bool(changes) and float(np.mean(changes)) > TAKES_TURNS),
+        rests_h={k: r[-2] for k, r in rests.items() if len(r) >= 3},
+        rests_seen={k: r for k, r in rests.items() if 0 < len(r) < 3},
         hours=_by_hour([(c, hour) for _, c, hour in valid]),
         since_ms=valid[-1][1].final_ms,
     )
 
 
-def _rests(valid: Sequence[tuple[int, Seen, float]], in_turn: bool) -> dict[int, float]:
-    """Pump → the second longest time between two of its starts [h].
+def switched(before: SiteReference, now: SiteReference) -> SiteReference:
+    """``before`` with the switching levels of ``now``: a new set-point moves them and brings no other water.
 
-    Where the duty passes on by the clock, only rests of hours tell how long one may be, and a pump without
-    three of them says nothing: its next may be the first that lasts a week.
+    Half a day of starts does not show how far their medians scatter, so the spreads known before stand.
     """
-    out = {}
-    for pump in {c.pump for _, c, _ in valid}:
-        starts = [c.start_ms for _, c, _ in valid if c.pump == pump]
-        rests = sorted((b - a) / 3_600_000 for a, b in pairwise(starts))
-        if sum(in_turn or r > SHIFT_H for r in rests) >= 3:
-            out[pump] = rests[-2]
-    return out
+    return replace(
+        before,
+        start_m=now.start_m,
+        stop_m=now.stop_m,
+        start_spread=max(before.start_spread, now.start_spread),
+        stop_spread=max(before.stop_spread, now.stop_spread),
+        since_ms=now.since_ms,
+    )
+
+
+def _rests(valid: Sequence[tuple[int, Seen, float]], pump: int, in_turn: bool) -> list[float]:
+    """The times between two starts of a pump that tell how long it may rest [h], in order of length.
+
+    Where the duty passes on by the clock, only rests of hours do, and a pump without three of them says
+    nothing: its next may be the first that lasts a week.
+    """
+    starts = [c.start_ms for _, c, _ in valid if c.pump == pump]
+    rests = sorted((b - a) / 3_600_000 for a, b in pairwise(starts))
+    return (
+        rests
+        if sum(in_turn or r > SHIFT_H for r in rests) >= 3
+        else [r for r in rests if r > SHIFT_H]
+    )
 
 
 def _by_hour(cycles: Sequence[tuple[Seen, float]]) -> list[float]:

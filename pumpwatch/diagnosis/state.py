@@ -26,12 +26,16 @@ class AssessorState:
     half: int = 0
     half_from_ms: int = 0
     half_to_ms: int = 0
+    weighed_ms: int = 0
+    """The last full hour at which evidence was weighed."""
     cycles: list[tuple[Seen, float, bool]] = field(default_factory=list)
     """Of the half-day under way: the cycle, its local hour, whether it was wet."""
     learning: list[tuple[int, float, Seen]] = field(default_factory=list)
     """While references are learnt: half-day, local hour, cycle."""
     pumps: dict[int, PumpReference] = field(default_factory=dict)
     site: SiteReference | None = None
+    formerly: SiteReference | None = None
+    """The well's reference before a new set-point: of it only the switching levels are learnt anew."""
     gate: WetGate = field(default_factory=WetGate)
     turns: Turns = field(default_factory=Turns)
     usual: Usual = field(default_factory=Usual)

@@ -14,12 +14,17 @@ from pumpwatch.diagnosis.charts import Chart
 from pumpwatch.diagnosis.events import Turns, Usual, events_of
 from pumpwatch.diagnosis.gates import WetGate
 from pumpwatch.diagnosis.halfday import Value
+from pumpwatch.diagnosis.judge import _holding
+from pumpwatch.diagnosis.learning import apply_log, keep, set_references
 from pumpwatch.diagnosis.references import PumpReference, SiteReference, learn_pump, learn_site
 from pumpwatch.diagnosis.seen import NAN, Seen
 from pumpwatch.diagnosis.settings import DiagnosisSettings
 from pumpwatch.diagnosis.state import AssessorState
 from pumpwatch.diagnosis.steps import accept_step
+from pumpwatch.diagnosis.strangeness import Strangeness, StrangenessState
 from pumpwatch.domain.alerts import ms_from_iso
+from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.sites import LogEntry, LogKind, site_from_dict
 
 S = DiagnosisSettings()
 HOUR = 3_600_000
@@ -284,3 +289,37 @@ def test_a_pump_that_takes_turns_has_a_usual_rest_and_one_that_rests_for_a_week_
     assert by_clock is not None
     assert rare.rests_h == {}
     assert by_clock.rests_h == {1: 25.0, 2: 25.0}
+
+
+def test_a_duty_that_passes_on_daily_shows_its_rests_after_the_first_week(
+    site: SiteReference,
+) -> None:
+    daily = replace(site, turns=0.01, rests_h={1: 25.0}, rests_seen={2: [24.5]})
+    for rest_h in (0.3, 25.5, 130.0):
+        daily.rested(2, rest_h)
+    assert daily.rests_h == {1: 25.0, 2: 25.5}
+    in_turn = replace(site, rests_h={}, rests_seen={})
+    in_turn.rested(2, 25.5)
+    assert in_turn.rests_seen == {}
+
+
+def test_a_new_set_point_moves_the_levels_and_brings_no_other_water(site: SiteReference) -> None:
+    before = replace(site, quiet_inflow=0.0005, rates={"trip:pump1": 0.02})
+    state = AssessorState(first_ms=0, site=before, pumps=dict.fromkeys((1, 2), PumpReference()))
+    apply_log([LogEntry(HOUR, LogKind.SET_POINT, None, "")], 2 * HOUR, state)
+    assert state.site is None
+    for k in range(30):
+        keep(NORMAL._replace(start_m=1.2, start_ms=k * HOUR), k % 6 + 12.0, False, state, S)
+    well = site_from_dict({"site": "well", "pumps": 2})
+    forest = Strangeness(SiteKey("t", "well"), lambda _: None, StrangenessState(), S)
+    set_references(8 * 24 * HOUR, state, well, forest, S)
+    assert state.site is not None
+    assert state.site.start_m == pytest.approx(1.2)
+    assert state.site.start_spread >= before.start_spread
+    assert (state.site.quiet_inflow, state.site.rates) == (0.0005, before.rates)
+    assert state.site.hours == before.hours
+
+
+def test_what_the_season_brings_holds_no_pumps_episode_open() -> None:
+    assert _holding(["capacity:pump1", "night_inflow"]) == ["capacity:pump1"]
+    assert _holding(["night_inflow"]) == ["night_inflow"]

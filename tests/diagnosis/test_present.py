@@ -355,13 +355,23 @@ def test_a_well_at_its_alarm_level_whose_pumps_stand_is_told_by_what_holds_them(
     assert found[0].fault == (fault,)
 
 
-def test_pumps_that_stand_in_a_power_cut_or_by_hand_are_not_called_dead() -> None:
-    for signal in ("power_ok", "mode_auto"):
+def test_an_only_pump_that_lets_the_well_rise_to_the_alarm_is_itself_out_of_service() -> None:
+    raw = record(300)
+    del raw["pump2_run"]
+    raw["level_m"][100:130] = 1.9 + 0.01 * np.arange(30)
+    raw["pump1_run"][100:130] = 0
+    only = replace(SITE, pumps=1, control="float")
+    found = [f for f in findings(raw, only) if f.cause == "unanswered"]
+    assert [(f.fault, f.target) for f in found] == [(("pump_out_of_service",), "pump1")] * 2
+
+
+def test_pumps_that_stand_in_a_power_cut_by_hand_or_at_an_open_door_are_not_called_dead() -> None:
+    for signal, now in (("power_ok", 0), ("mode_auto", 0), ("door_open", 1)):
         raw = record(300)
         raw["level_m"][100:130] = 1.95
         raw["pump1_run"][100:130] = raw["pump2_run"][100:130] = 0
-        raw[signal] = np.ones(300)
-        raw[signal][95:130] = 0
+        raw[signal] = np.full(300, 1 - now)
+        raw[signal][95:130] = now
         assert not [f for f in findings(raw) if f.cause == "unanswered"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pumpwatch.diagnosis.assessor import SiteAssessor
@@ -9,7 +11,7 @@ from pumpwatch.diagnosis.settings import DiagnosisSettings
 from pumpwatch.domain.alerts import Finding, Kind
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.samples import Chunk
-from pumpwatch.domain.sites import site_from_dict
+from pumpwatch.domain.sites import Site, site_from_dict
 
 STEP_S, DAY = 10, 8640
 ONSET = 5 * DAY
@@ -44,9 +46,9 @@ def station(days: int, *, back: float = 0.0, gain: float = 1.0, dead: bool = Fal
     return Chunk(np.arange(1, n + 1, dtype=np.int64) * STEP_S * 1000, signals)
 
 
-def told(chunk: Chunk, settings: DiagnosisSettings = EARLY) -> list[Finding]:
+def told(chunk: Chunk, settings: DiagnosisSettings = EARLY, site: Site = SITE) -> list[Finding]:
     assessor = SiteAssessor(
-        SiteKey("default", "well"), SITE, fit=lambda request: None, settings=settings
+        SiteKey("default", "well"), site, fit=lambda request: None, settings=settings
     )
     return [f for f in assessor.feed(chunk).findings if f.kind is Kind.PREDICTIVE]
 
@@ -71,6 +73,15 @@ def test_without_comparing_the_pumps_it_is_told_as_soon_but_may_be_the_main() ->
 def test_a_main_that_bursts_makes_all_pumps_stronger_at_once() -> None:
     found = told(station(6, gain=1.4))
     assert 0 < hours(found[0]) < 12
+    assert "rising_main_burst" in {f.fault[0] for f in found if hours(f) < 12}
+
+
+def test_a_main_that_bursts_in_rain_is_told_while_no_more_comes_than_in_dry_weather() -> None:
+    chunk = station(6, gain=1.4)
+    wet = Chunk(chunk.t_ms, {**chunk.signals, "rain_mm_h": np.full(len(chunk), 5.0)})
+    wet.signals["rain_mm_h"][: ONSET - 360] = 0.0
+    gauged = replace(SITE, has_rain=True)
+    found = told(wet, site=gauged)
     assert "rising_main_burst" in {f.fault[0] for f in found if hours(f) < 12}
 
 
