@@ -26,7 +26,7 @@ from pumpwatch.cycles.recording import Recording, read_recording
 from pumpwatch.domain.alerts import ms_from_iso
 from pumpwatch.domain.clock import DAY_MS, HOUR_MS
 from pumpwatch.domain.cycles import CycleRow
-from pumpwatch.domain.samples import Chunk
+from pumpwatch.domain.samples import Chunk, Edge
 from pumpwatch.domain.sites import Site
 from pumpwatch.simulator import simulation as engine
 from pumpwatch.simulator.catalogue import FAULTS
@@ -121,7 +121,11 @@ class Panel:
 
 
 def text(x: float, y: float, words: str, *, anchor: str = "start", colour: str = INK) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}" text-anchor="{anchor}">{words}</text>'
+    """Words with an edge in the colour of the paper, legible over dots."""
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}" text-anchor="{anchor}" stroke="{PAPER}"'
+        f' stroke-width="3" paint-order="stroke">{words}</text>'
+    )
 
 
 def nice(value: float) -> str:
@@ -136,14 +140,22 @@ def picture(width: int, height: int, title: str, parts: Iterable[str]) -> str:
     )
 
 
-def span(values: Iterable[Floats], least: float = 0.0) -> tuple[float, float]:
-    """Bounds that hold nearly all of the values, with a little air."""
-    known = np.concatenate([v[np.isfinite(v)] for v in values])
+def _known(values: Floats) -> Floats:
+    return values[np.isfinite(values)]
+
+
+def span(values: Sequence[Floats], least: float = 0.0) -> tuple[float, float]:
+    """Round bounds that hold nearly all of the values, with a little air; what is never negative begins at 0."""
+    known = np.concatenate([_known(v) for v in values])
     if not len(known):
         return 0.0, 1.0
     low, high = np.quantile(known, [0.005, 0.995])
     air = max((high - low) * 0.12, least, abs(high) * 0.02, 1e-6)
-    return float(low - air), float(high + air)
+    step = 10.0 ** math.floor(math.log10(2 * air))
+    bottom = math.floor((low - air) / step) * step
+    if min(v.min() for v in map(_known, values) if len(v)) >= 0:
+        bottom = max(bottom, 0.0)
+    return bottom, math.ceil((high + air) / step) * step
 
 
 # -- what a station did ---------------------------------------------------------------------------
@@ -155,6 +167,7 @@ class Record:
 
     site: Site
     chunk: Chunk
+    edges: list[Edge]
     cycles: list[CycleRow]
     true_t_ms: NDArray[np.int64]
     true_level_m: Floats
@@ -190,7 +203,8 @@ def record(
     chunk = joined([m.samples for m in mine if len(m.samples)])
     t_ms = np.concatenate([m.truth.t_ms for m in mine]) + 60_000
     level = np.concatenate([m.truth.level_m for m in mine])
-    return Record(spec.site, chunk, cut(spec.site, chunk), t_ms, level)
+    edges = [edge for m in mine for edge in m.edges]
+    return Record(spec.site, chunk, edges, cut(spec.site, chunk), t_ms, level)
 
 
 # -- features that give a fault away --------------------------------------------------------------
@@ -224,6 +238,30 @@ def starts(record: Record) -> Series:
         began = record.chunk.t_ms[1:][on[1:] & ~on[:-1]]
         count = np.histogram(began, edges)[0] / 3
         out.append((f"pump {n}", colour, (edges[:-1] + 1.5 * HOUR_MS, count)))
+    return out
+
+
+def chatter(record: Record) -> Series:
+    """Switchings of each pump less than 2 s after the one before, in every three hours, per hour."""
+    bins = np.arange(record.chunk.t_ms[0], record.chunk.t_ms[-1] + 1, 3 * HOUR_MS)
+    out = []
+    for n, colour in enumerate(PUMP_COLOURS, 1):
+        t = np.array([e.t_ms for e in record.edges if e.signal == f"pump{n}_run"])
+        count = np.histogram(t[1:][np.diff(t) < 2000], bins)[0] / 3
+        out.append((f"pump {n}", colour, (bins[:-1] + 1.5 * HOUR_MS, count)))
+    return out
+
+
+def tripped(record: Record) -> Series:
+    """Share of every three hours in which a pump's fault contact is closed."""
+    bins = np.arange(record.chunk.t_ms[0], record.chunk.t_ms[-1] + 1, 3 * HOUR_MS)
+    cuts = pairwise(np.searchsorted(record.chunk.t_ms, bins))
+    spans = [slice(a, b) for a, b in cuts]
+    out = []
+    for n, colour in enumerate(PUMP_COLOURS, 1):
+        closed = record.chunk.signals[f"pump{n}_fault"]
+        shares = np.array([closed[span].mean() for span in spans])
+        out.append((f"pump {n}", colour, (bins[:-1] + 1.5 * HOUR_MS, shares)))
     return out
 
 
@@ -274,6 +312,8 @@ STOP: Feature = ("level at the stop of a run [m]", by_pump("stop_level_m"))
 CURRENT: Feature = ("motor current [A]", by_pump("current_a"))
 SCATTER: Feature = ("scatter of the current in a run [A]", by_pump("current_scatter_a"))
 STARTS: Feature = ("starts per hour", starts)
+CHATTER: Feature = ("switchings within 2 s, per hour", chatter)
+TRIPPED: Feature = ("share of time with the fault contact closed", tripped)
 REACH: Feature = ("range of the level reading in an hour [m]", hourly("level_m", reach))
 HIGHEST: Feature = ("highest level in an hour [m]", hourly("level_m", highest))
 LOWEST: Feature = ("lowest level in an hour [m]", hourly("level_m", lowest))
@@ -283,7 +323,7 @@ POWER: Feature = ("share of the hour with mains power", hourly("power_ok", mean)
 GIVEAWAY: dict[str, Feature] = {
     "pump_wear": CAPACITY, "pump_ragging": CAPACITY, "pump_blocked": STARTS, "air_lock": HIGHEST,
     "start_failure": RUN, "motor_degradation": CURRENT, "pump_out_of_service": STARTS,
-    "pump_trip": STARTS, "insulation_drop": STARTS, "contactor_fault": STARTS, "contactor_welded": LOWEST,
+    "pump_trip": TRIPPED, "insulation_drop": TRIPPED, "contactor_fault": CHATTER, "contactor_welded": LOWEST,
     "seal_leak": ("share of the hour with the seal contact closed", hourly("pump1_seal", mean)),
     "check_valve_leak": BACKFLOW, "check_valve_open": BACKFLOW, "gate_closed": HIGHEST,
     "coupling_leak": CAPACITY, "discharge_blockage": CAPACITY, "rising_main_burst": CAPACITY,
