@@ -25,6 +25,8 @@ MAYBE_DOWN: Odds = (0.43, 0.55, 0.02)
 SELDOM_UP: Odds = (0.03, 0.77, 0.20)
 RARELY_UP: Odds = (0.02, 0.90, 0.08)
 ANY: Odds = (0.3, 0.4, 0.3)
+WEEKS: Odds = (0.04, 0.9, 0.06)
+"""Of a pace: a gasket or a riser gives way within weeks, slower than rags gather, faster than parts wear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,8 @@ TABLE = [
     _e(
         "check_valve_leak",
         1.0,
-        {"capacity": (0.1, 0.3, 0.6), "pair": UP, "backflow": MAYBE_UP, "scatter": SELDOM_UP},
+        {"capacity": (0.1, 0.3, 0.6), "pair": UP, "backflow": MAYBE_UP, "scatter": SELDOM_UP,
+         "pace": ANY},
         {"capacity": (0.5, 0.45, 0.05), "pair": DOWN, "backflow": MAYBE_UP, "current": MAYBE_UP,
          "scatter": SELDOM_UP, "pace": ANY},
         {"night_inflow": UP},
@@ -122,10 +125,13 @@ TABLE = [
              "scatter": SELDOM_UP},
         per_pump=False,
     ),
-    _e("coupling_leak", 0.1, {"capacity": DOWN, "pair": DOWN, "current": (0.05, 0.75, 0.2), "pace": ANY},
-       {"pair": UP}),
-    _e("rising_main_burst", 0.3, {"capacity": UP, "current": MAYBE_UP, "backflow": ANY},
+    _e("coupling_leak", 0.3, {"capacity": DOWN, "pair": DOWN, "current": (0.05, 0.75, 0.2),
+       "pace": WEEKS}, {"pair": UP}),
+    _e("rising_main_burst", 0.3, {"capacity": UP, "current": MAYBE_UP, "backflow": ANY, "pace": UP},
        per_pump=False),
+    # silt and grease narrow the well: slowly all flows, which are counted by its area, seem to grow
+    _e("unusual", 0.3, {"capacity": UP, "backflow": ANY, "pace": DOWN, "scatter": SELDOM_UP},
+       site={"night_inflow": MAYBE_UP, "day_inflow": MAYBE_UP}, per_pump=False),
     _e("short_cycling", 0.5, site={"stop_level": UP, "stop_spread": MAYBE_UP},
        per_pump=False),
     _e(

@@ -27,7 +27,7 @@ class Chart:
         side = (z > slack) - (z < -slack)
         same = side != 0 and side * self.streak >= 0
         self.streak = self.streak + side if same else side
-        if not self.up and not self.down:
+        if not self.n or (not self.up and not self.down):
             self.since_ms = t_ms
         self.level += (z - self.level) / min(self.n + 1, 3)
         self.n += 1
@@ -60,6 +60,8 @@ class CountChart:
         self.total = min(max(0.0, self.total + step), 2.0 * limit)
         if self.total == 0.0:
             self.since_ms, self.hits = t_ms, 0
+        elif not self.since_ms:
+            self.since_ms = t_ms
         self.share += ((1.0 if hit else 0.0) - self.share) / 20
         if hit:
             self.first_ms = t_ms if self.hits == 0 else self.first_ms

@@ -106,13 +106,20 @@ def events_of(
             found.append(("turn_lost", expected, late and not c.pumps & (1 << (expected - 1))))
     if pump is not None and (c.valid or handed):
         found += _pumping(c, pump, handed, s)
+    if pump is not None and c.reason == "long_run" and _little(c, pump, s):
+        found.append(("low_capacity", c.pump, True))
     return found
+
+
+def _little(c: Seen, pump: PumpReference, s: DiagnosisSettings) -> bool:
+    """Whether so little came in before that one pump in order would soon have emptied the well."""
+    flows = [q for q in (c.fill_inflow, c.inflow) if math.isfinite(q)]
+    return bool(flows) and max(flows) < s.much_inflow * math.exp(pump.capacity.value)
 
 
 def _pumping(c: Seen, pump: PumpReference, handed: bool, s: DiagnosisSettings) -> list[Event]:
     found: list[Event] = []
-    flows = [q for q in (c.fill_inflow, c.inflow) if math.isfinite(q)]
-    if flows and max(flows) < s.much_inflow * math.exp(pump.capacity.value):
+    if _little(c, pump, s):
         tripped = handed and c.first_s <= s.trip_s
         found.append(("trip", c.pump, tripped))
         found.append(("hand_over", c.pump, handed and not tripped))

@@ -107,9 +107,9 @@ def _derive(
         strengths["levels_together"] = max(abs(a), abs(b)) if alike else 0.0
     for key, value in state.values.items():
         name, _, pump = key.partition(":")
-        if name == "capacity" and strengths[key] < -2 and key in state.charts:
+        if name == "capacity" and abs(strengths[key]) > 2 and key in state.charts:
             days = max((now_ms - state.charts[key].since_ms) / DAY_MS, 0.5)
-            pace = max(-value.residual / days, 1e-4)
+            pace = max(math.copysign(1.0, strengths[key]) * value.residual / days, 1e-4)
             strengths[f"pace:{pump}"] = 3.0 * math.log(pace / s.fast_loss_per_day)
     for pump, (ratio, z) in pair_ratios(state.values, s).items():
         strengths[f"pair:{pump}"] = z
@@ -167,8 +167,10 @@ class Judge:
         if not fired and not self._s.episodes:
             return []
         opinion = self._opinion(now_ms)
-        found = [f for e in list(self._s.episodes) for f in self._follow(e, opinion)]
-        return found + self._open_new(fired, opinion)
+        before = list(self._s.episodes)
+        found = [f for e in before for f in self._follow(e, opinion)]
+        ended = {k for e in before if e not in self._s.episodes for k in e.keys}
+        return found + self._open_new(fired - ended, opinion)
 
     def _open_new(self, fired: set[str], opinion: Opinion) -> list[Finding]:
         new = sorted(k for k in fired if not self._covered(k, opinion))
@@ -215,7 +217,9 @@ class Judge:
     def _verdict(self, fitting: list[causes.Cause]) -> list[str]:
         """Faults in order; where nothing stands out, not knowing comes first."""
         names = distinct(fitting)
-        return names if fitting[0].p >= self._set.unknown_probability else ["unusual", *names]
+        if fitting[0].p >= self._set.unknown_probability:
+            return names
+        return ["unusual", *(name for name in names if name != "unusual")]
 
     def _size(self, keys: list[str]) -> float:
         """How far from normal an episode's amounts are, in effects worth a visit."""
@@ -272,6 +276,9 @@ class Judge:
             for book in (s.charts, s.fast, s.counts):
                 if key in book:
                     book[key].reset()
+        if not WATER.isdisjoint(e.keys):  # the nights and days counted were those of what is over
+            s.nights = 0
+            s.water.raised = [0] * len(s.water.raised)
 
     def _calm(self, key: str, opinion: Opinion) -> bool:
         if key in self._s.counts:

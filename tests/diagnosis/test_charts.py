@@ -70,3 +70,11 @@ def test_a_few_odd_cycles_a_day_are_enough() -> None:
 
 def test_one_in_a_thousand_is_nothing() -> None:
     assert not count(([True] + [False] * 999) * 5)
+
+
+def test_an_excursion_that_begins_with_the_first_value_is_dated_there() -> None:
+    chart, count = Chart(), CountChart()
+    for n in range(1, 4):
+        chart.add(-3.0, n * HOUR, slack=S.slack, limit=S.limit, clip=S.clip)
+        count.add(True, n * HOUR, base=0.01, rate=0.1, limit=S.count_limit)
+    assert (chart.since_ms, count.since_ms) == (HOUR, HOUR)

@@ -11,10 +11,11 @@ import pytest
 from pumpwatch.diagnosis import robust
 from pumpwatch.diagnosis.calendar import HalfDays
 from pumpwatch.diagnosis.charts import Chart
+from pumpwatch.diagnosis.episodes import Episode
 from pumpwatch.diagnosis.events import Turns, Usual, events_of
 from pumpwatch.diagnosis.gates import WetGate
 from pumpwatch.diagnosis.halfday import Value
-from pumpwatch.diagnosis.judge import _holding
+from pumpwatch.diagnosis.judge import Judge, _holding
 from pumpwatch.diagnosis.learning import apply_log, keep, set_references
 from pumpwatch.diagnosis.references import PumpReference, SiteReference, learn_pump, learn_site
 from pumpwatch.diagnosis.seen import NAN, Seen
@@ -22,7 +23,7 @@ from pumpwatch.diagnosis.settings import DiagnosisSettings
 from pumpwatch.diagnosis.state import AssessorState
 from pumpwatch.diagnosis.steps import accept_step
 from pumpwatch.diagnosis.strangeness import Strangeness, StrangenessState
-from pumpwatch.domain.alerts import ms_from_iso
+from pumpwatch.domain.alerts import Phase, ms_from_iso
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.sites import LogEntry, LogKind, site_from_dict
 
@@ -323,3 +324,34 @@ def test_a_new_set_point_moves_the_levels_and_brings_no_other_water(site: SiteRe
 def test_what_the_season_brings_holds_no_pumps_episode_open() -> None:
     assert _holding(["capacity:pump1", "night_inflow"]) == ["capacity:pump1"]
     assert _holding(["night_inflow"]) == ["night_inflow"]
+
+
+def test_the_nights_of_a_leak_are_not_counted_again_once_its_valve_is_mended() -> None:
+    leak = Episode(
+        "capacity:pump1", ["capacity:pump1", "night_inflow"], ["check_valve_leak"], "pump1", "pump1",
+        "warning", 0.9, 0, 0, calm=S.clear_halves - 1,
+    )  # fmt: skip
+    state = AssessorState(episodes=[leak], nights=20)
+    state.charts = {"capacity:pump1": Chart(), "night_inflow": Chart(level=4.0)}
+    state.values = dict.fromkeys(state.charts, Value(0.0, 0.02, 1.0, 1.0))
+    state.water.raised = [0, 3, 9, 0, 0, 0]
+    well = site_from_dict({"site": "well", "pumps": 2})
+    found = Judge(SiteKey("t", "well"), well, state, S).half_day(HOUR, {"night_inflow"})
+    assert [f.phase for f in found] == [Phase.RESOLVED]
+    assert (state.nights, max(state.water.raised)) == (0, 0)
+
+
+def test_a_run_of_hours_that_does_not_empty_the_well_moved_hardly_any_water(
+    site: SiteReference,
+) -> None:
+    pump = learn_pump([(h, c) for h, c in history() if c.pump == 1], 0.001, S)
+    endless = NORMAL._replace(reason="long_run", capacity=NAN, inflow=NAN)
+    dry = events_of(endless, site, pump, Usual(), None, False, S)
+    assert ("low_capacity", 1, True) in dry
+    for much in (endless._replace(fill_inflow=0.002), endless._replace(fill_inflow=NAN)):
+        assert "low_capacity" not in {
+            e[0] for e in events_of(much, site, pump, Usual(), None, False, S)
+        }
+    assert "low_capacity" not in {
+        e[0] for e in events_of(endless, site, pump, Usual(), None, True, S)
+    }
