@@ -472,6 +472,19 @@ def test_scores_are_shown_as_tables(data_dir: Path) -> None:
     assert "AUROC" in shown.stdout
 
 
+def test_alerts_of_a_site_that_is_not_there_are_left_out_aloud(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    alerts = tmp_path / "mine.jsonl"
+    alerts.write_text('{"site": "mh-77", "ts": "2025-06-20T03:00:00Z", "kind": "predictive"}\n')
+    shown = CliRunner().invoke(
+        app, ["score", str(data_dir / "scoring"), "--alerts", str(alerts), "--json"]
+    )
+    assert shown.exit_code == 0
+    assert "mh-77" in shown.stderr
+    assert "mh-77" not in shown.stdout
+
+
 @pytest.mark.slow
 def test_a_simulated_town_is_written_in_every_form_and_backtested(tmp_path: Path) -> None:
     rows = set()

@@ -130,7 +130,7 @@ CASES: dict[str, Case] = {
     "dropped_rows": case(None, ("ROWS", "<", 0.99), ("capacity1", "=", 0.04)),
     "repeated_rows": case(None, ("ROWS", ">", 1.01), ("capacity1", "=", 0.04)),
     "blank_levels": case(None, ("BLANKS", ">", 0.01), ("capacity1", "=", 0.04)),
-    "voltage_sag": case(None, ("HIGHEST_AMPS1", ">", 0.0), ("amps_by_day", ">", 1.01), ("capacity1", "=", 0.001)),
+    "voltage_sag": case(None, ("amps_by_day", ">", 1.01), ("capacity1", "=", 0.001)),
     "rough_water": case(None, ("noise", ">", 1.2), ("capacity1", "=", 0.05)),
 }  # fmt: skip
 NOW = {"pump_blocked", "crowd", "dewatering", "pool_drain", "washdown", "hand_test", "level_spikes", "short_gap",

@@ -14,10 +14,11 @@ import typer
 
 from pumpwatch.app.commands.options import AsJson
 from pumpwatch.app.commands.progress import Bar
-from pumpwatch.app.output import OUT, emit, facts, plain_errors, table
+from pumpwatch.app.output import ERR, OUT, emit, facts, plain_errors, table
 from pumpwatch.domain.errors import InvalidInput
 from pumpwatch.services.benchmark import examine, score_files
-from pumpwatch.services.scoring import Scores
+from pumpwatch.services.scoring import Scores, read_lines
+from pumpwatch.services.truth import read_truth
 from pumpwatch.simulator.recorded import BURN_IN_DAYS, write_recordings
 from pumpwatch.simulator.scenario import Scenario
 from pumpwatch.simulator.scenario_draw import draw_scenario
@@ -93,6 +94,11 @@ def score(
     with plain_errors():
         kinds = ("predictive", "condition") if condition else ("predictive",)
         scores, risks = score_files(folder, alerts, risk, kinds)
+        strangers = {str(line["site"]) for line in read_lines(alerts)} - set(read_truth(folder))
+    if strangers:
+        named = ", ".join(sorted(strangers)[:6])
+        ERR.print(f"left out: alerts of sites without a truth.json in {folder}: {named}", style="yellow",
+                  highlight=False, soft_wrap=True)  # fmt: skip
     if as_json:
         emit({"scores": scores, "risk": risks})
     else:
