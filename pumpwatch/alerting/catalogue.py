@@ -564,3 +564,40 @@ ENTRIES: dict[str, Entry] = {
     **{code: _ENTRIES[code] for code in FAULT_GROUP},
     **{code: _HUB_ENTRIES[code] for code in HUB_FAULTS},
 }
+
+JOINED: dict[str, Entry] = {
+    "joined:capacity": Entry(
+        N_("weak since monitoring began"),
+        N_(
+            "The pump moved less water than its nameplate or the other pump from the first days on. It "
+            "may always have been so: from now on it is watched against itself, and this is told once."
+        ),
+        (
+            N_("See whether nameplate, well area and levels are right in the station's record."),
+            N_("Look up the last overhaul, and whether the pump was ever measured to do more."),
+            N_("If nothing explains it, lift the pump or test the draw-down at the next visit."),
+        ),
+        (_TAPE, _CLAMP),
+        N_(
+            "Enter the overhaul, the new pump or an accepted change in the site log: that ends this."
+        ),
+        observed=True,
+    ),
+    "joined:moving": Entry(
+        N_("changing in the first days"),
+        N_(
+            "Something changed while the station's normal was to be learnt: nobody knows which of it is "
+            "normal. Of one pump the better days are learnt; what moves all pumps alike may be two "
+            "states of a sound rising main."
+        ),
+        (
+            N_("See in the chart of the first days whether it changed at once or bit by bit."),
+            N_("If somebody worked there or set a level anew, enter it in the site log."),
+            N_("If a pump is losing, lift it at the next visit."),
+        ),
+        (_CLAMP, _TAPE),
+        N_("Enter what was found or accepted in the site log: the pump is then learnt anew."),
+        observed=True,
+    ),
+}
+"""Of stations that have just joined, by an alert's cause: its code says only that nobody can know why."""

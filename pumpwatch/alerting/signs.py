@@ -13,8 +13,12 @@ from typing import Any
 from pumpwatch.alerting.i18n import N_, Translator
 
 _LARGEST = 1e9
-_NORMAL_SAYS_NOTHING = {"capacity_scatter", "pair_log_ratio", "silence_s", "outage_s", "level_m"}
-"""Ratios to what is normal, and present facts that are measured against a limit."""
+_NORMAL_SAYS_NOTHING = {
+    "capacity_scatter", "pair_log_ratio", "silence_s", "outage_s", "level_m", "nameplate_capacity_m3s",
+    "partner_capacity_m3s", "early_capacity_m3s", "early_current_a",
+}  # fmt: skip
+"""Ratios to what is normal, present facts that are measured against a limit, and what is held against
+something else than a normal."""
 
 Show = Callable[[float, Translator], str]
 
@@ -106,6 +110,30 @@ SIGNS: dict[str, Sign] = {
         _ratio,
         N_("Beside the other pump, {pump} moves only {now} of what it used to"),
         N_("Beside the other pump, {pump} moves {now} of what it used to"),
+    ),
+    "nameplate_capacity_m3s": Sign(
+        N_("pump capacity beside the nameplate"),
+        _M3_MIN,
+        N_("{pump} moves {change} less water per minute than its nameplate says: {now}"),
+        N_("{pump} moves {change} more water per minute than its nameplate says: {now}"),
+    ),
+    "partner_capacity_m3s": Sign(
+        N_("pump capacity beside the best other pump"),
+        _M3_MIN,
+        N_("{pump} moves {change} less water per minute than the other pump: {now}"),
+        N_("{pump} moves {change} more water per minute than the other pump: {now}"),
+    ),
+    "early_capacity_m3s": Sign(
+        N_("pump capacity beside its first days"),
+        _M3_MIN,
+        N_("{pump} moves {change} less water per minute than in its first days here: {now}"),
+        N_("{pump} moves {change} more water per minute than in its first days here: {now}"),
+    ),
+    "early_current_a": Sign(
+        N_("current beside the first days"),
+        _AMP_FINE,
+        N_("{pump} draws {change} less current than in its first days here: {now}"),
+        N_("{pump} draws {change} more current than in its first days here: {now}"),
     ),
     "inflow_m3s": Sign(
         N_("inflow"),
@@ -281,13 +309,14 @@ def sentence(sign: Mapping[str, Any], tr: Translator) -> str | None:
     normal = number_of(sign.get("normal"))
     reference = 1.0 if feature == "capacity_index" and normal is None else normal
     template = known.lower if _is_lower(sign, now, reference) else known.higher
-    if "{change}" in template and not reference:
+    change = number_of(abs(now - reference) / abs(reference)) if reference else None
+    if "{change}" in template and change is None:
         template = N_("{label} of {pump}: {now}")
     said = tr._(template).format(
         pump=pump_name(sign.get("target"), tr),
         now=known.show(now, tr),
         label=tr._(known.label),
-        change=tr.percent(abs(now - reference) / abs(reference)) if reference else "",
+        change="" if change is None else tr.percent(change),
     )
     if normal is None or "{now}" not in template or feature in _NORMAL_SAYS_NOTHING:
         return said

@@ -13,6 +13,7 @@ from typing import Any
 from pumpwatch.alerting.catalogue import (
     ENTRIES,
     HUB_URGENCY_TEXT,
+    JOINED,
     URGENCY,
     URGENCY_TEXT,
     Entry,
@@ -60,7 +61,7 @@ class Wording:
 
 def word(alert: Alert, site: Site, tr: Translator) -> Wording:
     """``alert`` in the language of ``tr``."""
-    entry = _entry(alert)
+    entry = entry_of(alert)
     signs = _signs(alert)
     why = [text for text in (sentence(sign, tr) for sign in signs[:MAX_SIGNS]) if text]
     since = tr.moment(_since_ms(alert), site.timezone)
@@ -112,7 +113,7 @@ def severity_title(severity: Severity, tr: Translator) -> str:
 
 def plain_title(alert: Alert, site: Site, tr: Translator) -> str:
     """Station, pump and fault, without the urgency."""
-    what = _what(alert, _entry(alert), tr)
+    what = _what(alert, entry_of(alert), tr)
     place = site.name or site.site
     if alert.target is None:
         return tr._("{place}: {what}").format(place=place, what=what)
@@ -132,7 +133,10 @@ def _urgency_text(alert: Alert) -> str:
     return HUB_URGENCY_TEXT if own else URGENCY_TEXT[alert.severity]
 
 
-def _entry(alert: Alert) -> Entry:
+def entry_of(alert: Alert) -> Entry:
+    """What the catalogue says of an alert; one that names nothing it knows is unusual."""
+    if alert.cause in JOINED:
+        return JOINED[alert.cause]
     return ENTRIES.get(alert.fault[0], _UNKNOWN) if alert.fault else _UNKNOWN
 
 
@@ -211,14 +215,15 @@ def _cause(
     raw: Mapping[str, Any], alert: Alert, signs: list[Mapping[str, Any]], tr: Translator
 ) -> CauseText:
     code, target = str(raw["fault"]), raw.get("target")
-    name = fault_title(code, tr)
+    entry = entry_of(alert) if code in alert.fault[:1] else ENTRIES[code]
+    name = tr._(entry.title)
     if target not in (None, alert.target):
         name = tr._("{pump}: {what}").format(pump=pump_name(target, tr), what=name)
     p = number_of(raw.get("p"))
     return CauseText(
         fault=code,
         name=name,
-        meaning=tr._(ENTRIES[code].meaning),
+        meaning=tr._(entry.meaning),
         p=p,
         share="" if p is None else tr.percent(p),
         speaks_for=_said(raw.get("for"), signs, tr, against=False),

@@ -17,9 +17,10 @@ from pumpwatch.diagnosis.events import Turns, events_of
 from pumpwatch.diagnosis.forest import SiteModel
 from pumpwatch.diagnosis.gates import WetGate, visited
 from pumpwatch.diagnosis.halfday import Value, summarise
+from pumpwatch.diagnosis.joining import look, written_off
 from pumpwatch.diagnosis.judge import FEATURE_OF
 from pumpwatch.diagnosis.layers import Layers
-from pumpwatch.diagnosis.learning import apply_log, keep, set_references
+from pumpwatch.diagnosis.learning import apply_log, keep, kept_cycles, set_references
 from pumpwatch.diagnosis.partners import ALIKE, others_gain, others_stronger_too, others_weak
 from pumpwatch.diagnosis.references import TAKES_TURNS, Line
 from pumpwatch.diagnosis.risk import evidence
@@ -69,6 +70,8 @@ class SiteAssessor:
         self._set = settings or DiagnosisSettings()
         self._layers = layers or Layers()
         self._s = msgspec.msgpack.decode(state, type=AssessorState) if state else AssessorState()
+        if len(self._s.pumps) >= site.pumps:
+            self._s.joining.settled = True  # of a state from before stations joined
         rules = PhaseRules(
             gap_s=2.5 * (site.sample_s or 60.0),
             ceiling_m=site.inlet_level_m if site.inlet_level_m is not None else math.inf,
@@ -331,8 +334,10 @@ class SiteAssessor:
 
     def _close(self, now_ms: int) -> None:
         s = self._s
-        apply_log(self._log, now_ms, s)
+        renewed = apply_log(self._log, now_ms, s)
+        self._found += written_off(self.key, now_ms, s.joining, renewed)
         if s.site is None or len(s.pumps) < self._site.pumps:
+            self._found += self._newcomer(now_ms)
             set_references(
                 now_ms, s, self._site, self._strangeness, self._set, self._layers.reference
             )
@@ -355,6 +360,12 @@ class SiteAssessor:
         self._found += self._judge.half_day(now_ms, fired)
         s.weighed_ms = now_ms
         self._evidence.append((now_ms, evidence(s, self._set)))
+
+    def _newcomer(self, now_ms: int) -> list[Finding]:
+        s = self._s
+        assert s.first_ms is not None
+        kept = kept_cycles(s, self._site)
+        return look(self.key, now_ms, s.first_ms, s.joining, kept, s.pumps, self._site, self._set)
 
     def _strange(self, now_ms: int) -> None:
         """Let the forest see the half-day, and learn from it while nothing is wrong."""

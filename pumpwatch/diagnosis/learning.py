@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pumpwatch.diagnosis.events import Turns, Usual, events_of
+from pumpwatch.diagnosis.joining import Kept, steady
 from pumpwatch.diagnosis.references import PumpReference, learn_pump, learn_site, switched
 from pumpwatch.diagnosis.seen import Seen
 from pumpwatch.diagnosis.settings import DiagnosisSettings
@@ -26,12 +27,15 @@ RENEWING = frozenset(
 
 def keep(c: Seen, hour: float, wet: bool, state: AssessorState, s: DiagnosisSettings) -> None:
     """Keep a dry cycle for the references that are still to be set."""
-    if not wet and len(state.learning) < s.reference_rows:
+    if not wet:
         state.learning.append((state.half, hour, c))
+        del state.learning[: -s.reference_rows]
 
 
-def apply_log(log: Sequence[LogEntry], now_ms: int, state: AssessorState) -> None:
-    """Site-log entries up to now, each once, also those that were written down late."""
+def apply_log(log: Sequence[LogEntry], now_ms: int, state: AssessorState) -> list[LogEntry]:
+    """Site-log entries up to now, each once, also those that were written down late; returns those after
+    which pumps are learnt anew."""
+    renewed = []
     for entry in log:
         done: list[int | str] = [entry.t_ms, str(entry.kind), entry.target or ""]
         if entry.t_ms >= now_ms or done in state.logged:
@@ -39,11 +43,13 @@ def apply_log(log: Sequence[LogEntry], now_ms: int, state: AssessorState) -> Non
         state.logged.append(done)
         if entry.kind in RENEWING:
             _renew(entry.target, state)
+            renewed.append(entry)
         elif entry.kind == LogKind.SET_POINT:
             state.formerly, state.site = state.site or state.formerly, None
             state.learning.clear()
             for name in ("start_level", "stop_level", "start_spread", "stop_spread"):
                 state.forget(name)
+    return renewed
 
 
 def _renew(target: str | None, state: AssessorState) -> None:
@@ -76,12 +82,19 @@ def set_references(
     if state.site is None:
         return
     share = 0.5 * resolution_m / max(state.site.band_m, 0.05)
+    kept = kept_cycles(state, site)
     for k in range(1, site.pumps + 1):
-        own = [(h, c) for h, _, c in state.learning if c.valid and c.pump == k and c.samples >= 2]
-        if k not in state.pumps and (ref := learn(own, share, s)):
+        if k in state.pumps:
+            continue
+        own = steady(k, kept, s)
+        if ref := learn(own, share, s):
             state.pumps[k] = ref
+            if len(own) < len(kept[k]):
+                halves = {h for h, _ in own}
+                state.learning = [r for r in state.learning if r[2].pump != k or r[0] in halves]
     if len(state.pumps) < site.pumps:
         return
+    state.joining.settled = True
     if not moved:
         _base_rates(state, site, s)
     for half in sorted({h for h, _, _ in state.learning}):
@@ -89,6 +102,14 @@ def set_references(
         vectors = [vector(c, state.site, state.pumps[c.pump], state.offsets) for c in good]
         forest.learn(vectors, half // 2)
     state.learning.clear()
+
+
+def kept_cycles(state: AssessorState, site: Site) -> dict[int, Kept]:
+    """Pump → the cycles kept that tell what it moves."""
+    return {
+        k: [(h, c) for h, _, c in state.learning if c.valid and c.pump == k and c.samples >= 2]
+        for k in range(1, site.pumps + 1)
+    }
 
 
 def _resolution(state: AssessorState) -> float:

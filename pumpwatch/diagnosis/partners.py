@@ -6,6 +6,10 @@ pumps, so a deployer may do without: `DiagnosisSettings.partner_comparison`.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 from pumpwatch.diagnosis.halfday import Value
 from pumpwatch.diagnosis.settings import DiagnosisSettings
 from pumpwatch.diagnosis.state import AssessorState
@@ -64,3 +68,41 @@ def moved_alike(key: str, shift: float, state: AssessorState, s: DiagnosisSettin
     ]
     alike = all(d * shift > 0 and abs(d) > 0.4 * abs(shift) for d in moves)
     return s.partner_comparison and bool(moves) and alike
+
+
+class Stand(NamedTuple):
+    """A pump's log capacity as a line over log inflow, with the spread and standard error of its value."""
+
+    value: float
+    slope: float
+    middle: float
+    sigma: float
+    error: float
+
+    def at(self, log_inflow: float) -> float:
+        return self.value + self.slope * (log_inflow - self.middle)
+
+
+def best_beside(
+    own: Stand, others: Sequence[Stand], s: DiagnosisSettings
+) -> tuple[float, float] | None:
+    """What a pump would move if it were as good as the best of the others at equal inflow (log), and the
+    standard error of that; None where nobody compares."""
+    if not s.partner_comparison or not others:
+        return None
+    inflows = [(own.middle + v.middle) / 2 for v in others]
+    gap, error = max(
+        (v.at(x) - own.at(x), math.hypot(own.error, v.error))
+        for x, v in zip(inflows, others, strict=True)
+    )
+    return own.value + gap, error
+
+
+def moved_alone(
+    own: Mapping[str, float], others: Sequence[Mapping[str, float]], s: DiagnosisSettings
+) -> bool | None:
+    """Whether no other pump's feature moved half as far to the same side; None where nobody compares.
+    Feature → how far it moved."""
+    if not s.partner_comparison or not others:
+        return None
+    return not any(other.get(name, 0.0) / by > 0.5 for name, by in own.items() for other in others)

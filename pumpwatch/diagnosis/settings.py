@@ -18,7 +18,9 @@ class DiagnosisSettings:
     reference_cycles: int = 24
     """Valid dry cycles of a pump its reference needs."""
     reference_rows: int = 1_500
-    """Cycles kept while references are learnt; beyond it only every second one is."""
+    """Cycles kept while references are learnt; beyond it the oldest go."""
+    settle_days: float = 14.0
+    """Days of a pump's cycles after which its reference is set although they still move."""
     min_cycles: int = 3
     """Valid cycles of a pump in a half-day before that half-day says anything of it."""
     capacity_floor: float = 0.02
@@ -31,6 +33,14 @@ class DiagnosisSettings:
     """Smallest spread of half-day backflow, as a share of the pump's capacity."""
     inflow_floor: float = 0.12
     """Smallest spread of log night inflow: weekends and seasons move it."""
+
+    # stations that join
+    joining_days: float = 2.0
+    """Days watched before a pump is held against its nameplate and its partner."""
+    nameplate_loss: float = 0.15
+    partner_loss: float = 0.12
+    """Shares of the nameplate's capacity, and of the best other pump's, whose lack is told: sound pumps of
+    recorded and simulated stations lack up to 14 and 11 %."""
 
     # change detection
     slack: float = 1.0

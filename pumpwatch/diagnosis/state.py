@@ -17,6 +17,18 @@ from pumpwatch.diagnosis.water import WaterState
 
 
 @dataclass
+class JoiningState:
+    """What was told of a station's first days; see `pumpwatch.diagnosis.joining`."""
+
+    told: dict[str, str | None] = field(default_factory=dict)
+    """Cause → pump of what is open."""
+    over: list[str] = field(default_factory=list)
+    """Causes that are not told again."""
+    settled: bool = False
+    """All references stand: the station has joined."""
+
+
+@dataclass
 class AssessorState:
     """Keys of charts, values, history and offsets are features with their pump: ``capacity:pump1``."""
 
@@ -32,6 +44,7 @@ class AssessorState:
     """Of the half-day under way: the cycle, its local hour, whether it was wet."""
     learning: list[tuple[int, float, Seen]] = field(default_factory=list)
     """While references are learnt: half-day, local hour, cycle."""
+    joining: JoiningState = field(default_factory=JoiningState)
     pumps: dict[int, PumpReference] = field(default_factory=dict)
     site: SiteReference | None = None
     formerly: SiteReference | None = None

@@ -47,12 +47,16 @@ QUIET_SAMPLES = 10
 DRAWN_AS = {
     "capacity_index": "capacity_m3s",
     "capacity_scatter": "capacity_m3s",
+    "nameplate_capacity_m3s": "capacity_m3s",
+    "partner_capacity_m3s": "capacity_m3s",
+    "early_capacity_m3s": "capacity_m3s",
+    "early_current_a": "current_a",
     "short_run_share": "run_s",
     "late_start_share": "start_level_m",
     "low_stop_share": "stop_level_m",
     "night_inflow_m3s": "inflow_m3s",
 }
-"""Signs over many cycles → the feature of single cycles in which they can be seen."""
+"""Signs over many cycles, or beside something else → the feature of single cycles in which they can be seen."""
 
 
 class Attention(StrEnum):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pumpwatch.alerting.catalogue import ENTRIES, GROUP_TITLE
+from pumpwatch.alerting.catalogue import GROUP_TITLE
 from pumpwatch.alerting.i18n import N_, Translator
 from pumpwatch.alerting.signs import pump_name
 from pumpwatch.alerting.weather import HELD
-from pumpwatch.alerting.wording import Wording, fault_title
+from pumpwatch.alerting.wording import Wording, entry_of, fault_title
 from pumpwatch.domain.actors import LOCAL, SYSTEM
 from pumpwatch.domain.alerts import Alert, Kind, Severity, Step, Transition, iso_utc
 from pumpwatch.domain.clock import DAY_MS
@@ -188,9 +188,9 @@ class Show:
 
     def what(self, alert: Alert) -> str:
         """Pump and fault, without the station and the urgency: those stand beside it."""
-        code = alert.fault[0] if alert.fault else "unusual"
-        what = self.fault(code)
-        if alert.kind is Kind.PREDICTIVE and code in ENTRIES and not ENTRIES[code].observed:
+        entry = entry_of(alert)
+        what = self.tr._(entry.title)
+        if alert.kind is Kind.PREDICTIVE and not entry.observed:
             what = self.tr._("{fault} suspected").format(fault=what)
         if alert.target is None:
             return self._large(what)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pumpwatch.alerting
-from pumpwatch.alerting.catalogue import ENTRIES, GROUP_TITLE, URGENCY, URGENCY_TEXT
+from pumpwatch.alerting.catalogue import ENTRIES, GROUP_TITLE, JOINED, URGENCY, URGENCY_TEXT
 from pumpwatch.alerting.catalogues import problems
 from pumpwatch.alerting.i18n import LANGS, translator
 from pumpwatch.alerting.signs import POINTS, SIGNS, sentence
@@ -51,6 +51,22 @@ def test_every_fault_code_has_words():
     assert set(ENTRIES) == {*FAULT_GROUP, *HUB_FAULTS}
     for code, entry in ENTRIES.items():
         assert all((entry.title, entry.meaning, entry.do, entry.verify)), code
+
+
+@pytest.mark.parametrize("lang", LANGS)
+@pytest.mark.parametrize("cause", JOINED)
+def test_a_station_that_joins_weak_has_words_of_its_own(cause, lang):
+    sign = {"feature": "nameplate_capacity_m3s", "target": "pump2", "now": 0.003, "normal": 0.004,
+            "deviation": -8.0}  # fmt: skip
+    alert = dataclasses.replace(
+        ALERT, cause=cause, kind=Kind.INFO, severity=Severity.INFO, fault=("unusual", "pump_wear"),
+        target="pump2", evidence={"since": "2025-11-16T00:00:00Z", "signs": [sign]},
+    )  # fmt: skip
+    tr = translator(lang)
+    words = word(alert, SITE, tr)
+    assert tr._(JOINED[cause].title) in words.title
+    assert [c.meaning for c in words.causes][:1] == [tr._(JOINED[cause].meaning)]
+    assert {"en": "25% less", "ja": "銘板値より25%少ない"}[lang] in words.summary
 
 
 def test_every_feature_severity_and_group_has_words():
