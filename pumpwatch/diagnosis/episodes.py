@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pumpwatch.cycles.features import significant
 from pumpwatch.diagnosis.causes import Cause
+from pumpwatch.diagnosis.outlook import Outlook
 from pumpwatch.domain.alerts import Finding, Json, Kind, Phase, Severity, iso_utc
 from pumpwatch.domain.keys import SiteKey
 
@@ -81,6 +82,7 @@ def finding(
     phase: Phase,
     opinion: Opinion,
     fitting: Sequence[Cause],
+    outlook: Outlook | None = None,
 ) -> Finding:
     """The statement about ``episode`` as of now; ``fitting`` are the causes that explain its signs."""
     shown = sorted(
@@ -108,6 +110,8 @@ def finding(
         "causes": causes,
         **opinion.numbers,
     }
+    if outlook is not None:
+        evidence["breakdown"] = {**outlook._asdict()}
     return Finding(
         key=key,
         t_ms=opinion.now_ms,

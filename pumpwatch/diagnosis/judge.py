@@ -15,6 +15,7 @@ from pumpwatch.diagnosis.episodes import (
     finding,
     severity_of,
 )
+from pumpwatch.diagnosis.outlook import Outlook, outlook
 from pumpwatch.diagnosis.partners import pair_ratios
 from pumpwatch.diagnosis.settings import DiagnosisSettings, effects
 from pumpwatch.diagnosis.state import AssessorState
@@ -212,7 +213,10 @@ class Judge:
             size=self._size(keys),
         )
         self._s.episodes.append(episode)
-        return finding(self._key, episode, Phase.OPENED, opinion, fitting)
+        return finding(self._key, episode, Phase.OPENED, opinion, fitting, self._outlook(episode))
+
+    def _outlook(self, e: Episode) -> Outlook | None:
+        return outlook(e.fault[0], e.pump, self._s.history, self._s.offsets)
 
     def _verdict(self, fitting: list[causes.Cause]) -> list[str]:
         """Faults in order; where nothing stands out, not knowing comes first."""
@@ -267,7 +271,7 @@ class Judge:
             e.pump, e.target = top.target, self._target(top)
         e.severity = str(max(severity, Severity(e.severity), key=lambda v: v.rank))
         e.score = min(0.99, 0.5 + 0.5 * top.p)
-        return [finding(self._key, e, Phase.WORSENED, opinion, fitting)]
+        return [finding(self._key, e, Phase.WORSENED, opinion, fitting, self._outlook(e))]
 
     def _close(self, e: Episode) -> None:
         s = self._s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,6 +25,21 @@ def sigma(values: Sequence[float] | Floats) -> float:
     v = np.asarray(values, float)
     v = v[np.isfinite(v)]
     return float(MAD_TO_SIGMA * np.median(np.abs(v - np.median(v)))) if len(v) else float("nan")
+
+
+def slope(y: Sequence[float] | Floats, z: float = 1.64) -> tuple[float, float, float]:
+    """Slope per step of evenly spaced ``y`` (n >= 2,): low end, median and high end of its interval.
+
+    The median of all pairs' slopes (Theil 1950) with the limits of Sen (1968), nine tenths by default.
+    """
+    v = np.asarray(y, float)
+    n = len(v)
+    i, j = np.triu_indices(n, 1)
+    slopes = np.sort((v[j] - v[i]) / (j - i))
+    spread = z * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
+    low = max(0, math.floor((len(slopes) - spread) / 2))
+    high = min(len(slopes) - 1, math.ceil((len(slopes) + spread) / 2))
+    return float(slopes[low]), float(np.median(slopes)), float(slopes[high])
 
 
 def line(x: Floats, y: Floats, rounds: int = 4) -> tuple[float, float, float]:
