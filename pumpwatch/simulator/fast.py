@@ -38,8 +38,8 @@ def step_numba(
     routed = np.zeros((state.shape[1] + 1, span.steps + 1 if tables.linked else 1))
     _compiled()["run_block"](
         state, inflow, span.lead, span.per_minute, span.first, span.steps, span.begin, span.dt,
-        tables.upstream, tables.order, tables.linked, routed, np.empty(len(state)), tables.heights, tables.volumes, tables.net, tables.flow,
-        tables.normals, tables.uniforms, edges, count,
+        tables.upstream, tables.order, tables.linked, routed, np.empty(len(state)), tables.heights,
+        tables.volumes, tables.net, tables.flow, tables.normals, tables.uniforms, edges, count,
         record.level, record.seen, record.amps, record.bits, record.minutes,
     )  # fmt: skip
     if count[0] > EDGE_ROOM:

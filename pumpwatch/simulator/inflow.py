@@ -116,7 +116,7 @@ class Inflow:
 
     def _make_habits(self, ahead_s: int, step_s: int) -> list[NDArray[np.float64]]:
         """What homes, shops and factory use over a UTC day, where there are any, each (2, n) m3/s:
-        on working days, and on days off. The local clock is ``ahead_s`` before UTC.
+        on working days, and on days off. The local clock is ``ahead_s`` ahead of UTC.
         """
         c = self._catchment
         at_h = (np.arange(DAY_S // step_s) * step_s + ahead_s) / 3600
@@ -169,7 +169,7 @@ class Inflow:
 
 @dataclass(frozen=True, slots=True)
 class _LocalDay:
-    """A UTC day by the local clock, ``ahead_s`` before UTC: the types of the two days it falls on,
+    """A UTC day by the local clock, which is ``ahead_s`` ahead: the types of the two days it falls on,
     0 a working day, 1 a day off.
     """
 

@@ -1,7 +1,7 @@
 """The fleet in motion: wells fill, panels start pumps, events act, instruments read.
 
-All stations step together on arrays (`stepping`); a step in which something switches is worked out
-exactly for that station alone. Everything random belongs to a seed and a moment, so the result does not
+Stations are stepped on arrays (`stepping`); a step in which something switches is worked out exactly for
+that station alone. Everything random belongs to a seed and a moment, so the result does not
 depend on how far each call goes.
 """
 
