@@ -32,6 +32,14 @@ URGENCY: dict[Severity, str] = {
     Severity.INFO: N_("For information"),
 }
 
+PRIORITY: dict[Severity, str] = {
+    Severity.CRITICAL: "P1",
+    Severity.ALARM: "P2",
+    Severity.WARNING: "P3",
+    Severity.INFO: "P4",
+}
+"""The same as towns write it in contracts and duty rosters."""
+
 URGENCY_TEXT: dict[Severity, str] = {
     Severity.CRITICAL: N_("Go now, at any hour: sewage may overflow."),
     Severity.ALARM: N_("Go within hours; by day if the well has reserve."),

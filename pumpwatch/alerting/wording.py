@@ -14,11 +14,13 @@ from pumpwatch.alerting.catalogue import (
     ENTRIES,
     HUB_URGENCY_TEXT,
     JOINED,
+    PRIORITY,
     URGENCY,
     URGENCY_TEXT,
     Entry,
 )
 from pumpwatch.alerting.i18n import Translator
+from pumpwatch.alerting.outlook import how_soon, not_known
 from pumpwatch.alerting.signs import number_of, point, pump_name, sentence, shown_by
 from pumpwatch.domain.alerts import Alert, Kind, Severity, Step, ms_from_iso
 from pumpwatch.domain.keys import HUB_KEY
@@ -56,7 +58,10 @@ class Wording:
     do: list[str]
     bring: list[str]
     verify: str
+    priority: str
     urgency: str
+    how_soon: str
+    not_known: list[str]
 
 
 def word(alert: Alert, site: Site, tr: Translator) -> Wording:
@@ -74,7 +79,10 @@ def word(alert: Alert, site: Site, tr: Translator) -> Wording:
         do=[tr._(step) for step in entry.do],
         bring=[tr._(thing) for thing in _bring(alert, entry)],
         verify=tr._(entry.verify),
+        priority=PRIORITY[alert.severity],
         urgency=tr._(_urgency_text(alert)),
+        how_soon=how_soon(alert, site, tr),
+        not_known=not_known(alert, site, tr),
     )
 
 
@@ -90,11 +98,12 @@ def notice_text(alert: Alert, step: Step, site: Site, tr: Translator) -> tuple[s
     title = words.title
     if step is Step.WORSENED:
         title = tr._("Worse: {title}").format(title=title)
-    lines = [words.summary, words.urgency]
+    lines = [words.summary, f"{words.priority} {words.urgency}"]
+    lines += [words.how_soon] if words.how_soon else []
     if alert.resolved_ms is not None:
         over = tr.moment(alert.resolved_ms, site.timezone)
         lines.append(tr._("By itself it was over {over}.").format(over=over))
-    lines += _section(tr._("Why"), words.why)
+    lines += _section(tr._("Why"), [*words.why, *words.not_known])
     lines += _section(tr._("Probable causes"), [_cause_line(c, tr) for c in words.causes])
     lines += _section(tr._("What to do"), words.do)
     if words.bring:

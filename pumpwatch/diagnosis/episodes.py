@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pumpwatch.cycles.features import significant
 from pumpwatch.diagnosis.causes import Cause
-from pumpwatch.diagnosis.outlook import Outlook
+from pumpwatch.diagnosis.outlook import ENDS, Outlook
 from pumpwatch.domain.alerts import Finding, Json, Kind, Phase, Severity, iso_utc
 from pumpwatch.domain.keys import SiteKey
 
@@ -110,8 +110,8 @@ def finding(
         "causes": causes,
         **opinion.numbers,
     }
-    if outlook is not None:
-        evidence["breakdown"] = {**outlook._asdict()}
+    if episode.fault[0] in ENDS:
+        evidence["breakdown"] = {**outlook._asdict()} if outlook else None
     return Finding(
         key=key,
         t_ms=opinion.now_ms,

@@ -325,7 +325,10 @@ def _detail(request: Request, deps: WebDeps, alert_id: str) -> AlertDetail:
         why=words.why,
         do=words.do,
         bring=words.bring,
+        priority=words.priority,
         urgency=words.urgency,
+        how_soon=words.how_soon,
+        not_known=words.not_known,
     )
 
 

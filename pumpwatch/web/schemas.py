@@ -179,7 +179,12 @@ class AlertDetail(AlertOut):
     why: list[str]
     do: list[str]
     bring: list[str]
+    priority: str = Field(description="P1 go now, P2 within hours, P3 by day, P4 for information.")
     urgency: str
+    how_soon: str = Field(
+        description="The predicted time to breakdown in words; '' if no question."
+    )
+    not_known: list[str] = Field(description="What would tell more, and is not measured.")
 
 
 class StationOut(BaseModel):

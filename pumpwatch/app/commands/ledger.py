@@ -376,7 +376,9 @@ def alerts_show(
         site = ledger.site(found.key) or Site(found.key.site)
         tr = translator(lang or settings.notify.language)
         text = word(found, site, tr)
-    OUT.print(f"[bold]{text.title}[/bold]\n{text.summary}\n{text.urgency}\n", highlight=False)
+    about = [text.summary, f"{text.priority} {text.urgency}", text.how_soon, *text.not_known]
+    told = "\n".join(part for part in about if part)
+    OUT.print(f"[bold]{text.title}[/bold]\n{told}\n", highlight=False)
     for heading, lines in ((tr.gettext("Why"), text.why), (tr.gettext("Do"), text.do), (tr.gettext("Bring"), text.bring)):  # fmt: skip
         if lines:
             OUT.print(heading, style="bold")
