@@ -12,8 +12,10 @@ from pumpwatch.alerting.catalogue import (
     ENTRIES,
     GROUP_TITLE,
     HUB_GROUP_TITLE,
+    JOINED,
     URGENCY,
     URGENCY_TEXT,
+    Entry,
 )
 from pumpwatch.alerting.i18n import LANGS, N_, Translator, translator
 from pumpwatch.domain.faults import FAULT_GROUP, HUB_FAULTS, Group
@@ -88,8 +90,17 @@ def _page(code: str, tr: Translator) -> str:
         things = "\n".join(f"- {tr._(thing)}" for thing in entry.bring)
         parts += ["## " + tr._("What to bring"), things]
     parts += ["## " + tr._("How to verify afterwards"), tr._(entry.verify)]
+    if code == "unusual":
+        parts += [part for joined in JOINED.values() for part in _in_short(joined, tr)]
     all_alerts = tr._("All alerts")
     return _joined([*parts, f"[{all_alerts}](README.md)"])
+
+
+def _in_short(entry: Entry, tr: Translator) -> list[str]:
+    """A section of the page of an alert that is told under more than one title."""
+    title = tr._(entry.title)
+    steps = "\n".join(f"{n}. {tr._(step)}" for n, step in enumerate(entry.do, 1))
+    return [f"## {title[:1].upper()}{title[1:]}", tr._(entry.meaning), steps, tr._(entry.verify)]
 
 
 def _known_by(code: str) -> str:
