@@ -284,6 +284,7 @@ def _alerts(keys: list[SiteKey]) -> list[Alert]:
         ("pump_ragging", "pump_wear"), "pump2", NOW_MS - 2 * DAY_MS,
         {
             "since": iso_utc(since), "capacity_index": 0.73,
+            "breakdown": {"days": 5.5, "from_days": 3.1, "to_days": 9.8},
             "signs": [
                 _sign("capacity_m3s", "pump2", 0.00366, 0.00502, -9.1),
                 _sign("run_s", "pump2", 555.0, 368.0, 6.2),
