@@ -39,8 +39,8 @@ class DiagnosisSettings:
     """Days watched before a pump is held against its nameplate and its partner."""
     nameplate_loss: float = 0.15
     partner_loss: float = 0.12
-    """Shares of the nameplate's capacity, and of the best other pump's, whose lack is told: sound pumps of
-    recorded and simulated stations lack up to 14 and 11 %."""
+    """Shares of the nameplate's capacity, and of the best other pump's, whose lack is told: sound pumps lack
+    up to 14 and 11 % (docs/diagnosis.md, Cold start)."""
 
     # change detection
     slack: float = 1.0
