@@ -125,8 +125,8 @@ TABLE = [
              "scatter": SELDOM_UP},
         per_pump=False,
     ),
-    _e("coupling_leak", 0.3, {"capacity": DOWN, "pair": DOWN, "current": (0.05, 0.75, 0.2),
-       "pace": WEEKS}, {"pair": UP}),
+    _e("coupling_leak", 0.2, {"capacity": DOWN, "pair": DOWN, "current": MAYBE_UP, "pace": WEEKS},
+       {"pair": UP}),
     _e("rising_main_burst", 0.3, {"capacity": UP, "current": MAYBE_UP, "backflow": ANY, "pace": UP},
        per_pump=False),
     # silt and grease narrow the well: slowly all flows, which are counted by its area, seem to grow
@@ -170,6 +170,9 @@ TABLE = [
               "stop_spread": MAYBE_UP, "late_start": SELDOM_UP},
         per_pump=False,
     ),
+    # a panel that follows a reading of the wrong gain: all flows shrink, in and out, and no current moves
+    _e("sensor_drift", 0.15, {"capacity": DOWN, "pace": ANY}, site={"night_inflow": MAYBE_DOWN},
+       per_pump=False, control="level"),
     _e("infiltration_growth", 1.0, site={"night_inflow": UP, "day_inflow": MAYBE_UP}, per_pump=False),
     _e("inflow_change", 0.6, site={"day_inflow": UP}, per_pump=False),
     _e("upstream_blockage", 1.0, site={"inflow_low": UP, "night_inflow": MAYBE_DOWN},

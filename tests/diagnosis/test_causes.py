@@ -15,7 +15,8 @@ SIGNS = {
     "pump_ragging": {"capacity:pump1": -6, "pair:pump1": -6, "pair:pump2": 6, "pace:pump1": 5,
                      "current:pump1": 5, "current:pump2": 0, "capacity:pump2": 0},
     "coupling_leak": {"capacity:pump1": -6, "pair:pump1": -6, "pair:pump2": 6, "pace:pump1": 1,
-                      "capacity:pump2": 0, "current:pump1": 2, "current:pump2": 0},
+                      "capacity:pump2": 0, "current:pump1": 3, "current:pump2": 0,
+                      "low_capacity:pump1": 0, "hand_over:pump1": 0},
     "air_lock": {"hand_over:pump1": 6, "low_capacity:pump1": 3, "capacity:pump1": -1,
                  "trip:pump1": 0},
     "pump_trip": {"trip:pump1": 6, "hand_over:pump1": 3, "capacity:pump1": 0,
@@ -106,3 +107,16 @@ def test_what_speaks_for_and_against_is_said() -> None:
 def test_one_pump_alone_can_be_judged() -> None:
     ranked = causes.rank({"capacity:pump1": -6, "current:pump1": 5, "pace:pump1": 4}, 1)
     assert ranked[0].fault == "pump_ragging"
+
+
+def test_flows_that_shrink_without_the_current_are_the_readings_of_a_panel_that_follows_them() -> (
+    None
+):
+    shrunk = {"capacity:pump1": -6.0, "capacity:pump2": -6.0, "pair:pump1": 0.0, "pair:pump2": 0.0,
+              "low_capacity:pump1": 0.0, "low_capacity:pump2": 0.0}  # fmt: skip
+    steady = {**shrunk, "current:pump1": 0.0, "current:pump2": 0.0}
+    falling = {**shrunk, "current:pump1": -3.0, "current:pump2": -3.0}
+    assert causes.rank(steady, 2, "level")[0].fault == "sensor_drift"
+    assert causes.rank(falling, 2, "level")[0].fault == "discharge_blockage"
+    assert causes.rank(steady, 2, "float")[0].fault == "discharge_blockage"
+    assert causes.rank(shrunk, 2, "level")[0].fault == "discharge_blockage"
