@@ -45,18 +45,20 @@ class DiagnosisSettings:
     # change detection
     slack: float = 1.0
     """CUSUM allowance k [robust sigmas]: smaller shifts are not looked for."""
-    limit: float = 9.0
-    """CUSUM decision limit h [robust sigmas]."""
+    limit: float = 7.0
+    """CUSUM decision limit h [robust sigmas]: two half-days of a clear deviation reach it. Healthy half-days
+    of a normal spread would in some 6e6 (Siegmund 1985, (exp(2kb) - 1 - 2kb) / 2k² with b = h + 1.166)."""
     firm_sigma: float = 2.0
     """Smoothed deviation [robust sigmas] an episode needs: long sums of little things open none."""
     clip: float = 5.0
     """A half-day counts at most this many sigmas, so that one alone never decides."""
     persistence: int = 2
     """Half-days in a row on the same side before a chart may speak."""
-    cycle_slack: float = 2.0
+    cycle_slack: float = 1.5
     cycle_limit: float = 16.0
     cycle_clip: float = 4.0
-    """The same for single cycles: strong and consistent over about eight of them."""
+    """The same for single cycles: strong and consistent over about eight of them. The slack is half of the
+    least loss they may tell alone (`fast_effect`) in sigmas of the least spread believed: so soonest told."""
     cycle_persistence: int = 5
     count_rate: float = 0.10
     """Share of bad cycles a count chart is tuned to find."""
