@@ -41,11 +41,11 @@ def apply(
     step, after = outcome
     before = None if step is Step.OPENED else current
     number = 1 if before is None else n + 1
-    why = HELD if hold_ms else ""
-    transition = Transition(
-        number, step, finding.t_ms, now_ms, SYSTEM, after.severity, after.fault, why
-    )
-    return AlertChange(after, [transition], policy.owed(after, transition, before, mode, hold_ms))
+    transition = Transition(number, step, finding.t_ms, now_ms, SYSTEM, after.severity, after.fault)
+    owed = policy.owed(after, transition, before, mode, hold_ms)
+    if hold_ms and owed:
+        transition = replace(transition, why=HELD)
+    return AlertChange(after, [transition], owed)
 
 
 def acknowledge(alert: Alert, n: int, actor: Actor, note: str, now_ms: int) -> AlertChange:

@@ -12,8 +12,12 @@ from pumpwatch.domain.faults import FAULT_GROUP, Group
 from pumpwatch.domain.sites import Site
 
 _ANY_MOMENT = N_("Breakdown possible at any moment.")
-_BETWEEN = N_("Breakdown likely about {day}, between {first} and {last}, if it goes on like this.")
-_NOT_BEFORE = N_("Breakdown likely about {day}, not before {first}, if it goes on like this.")
+_BETWEEN = N_(
+    "Forecast of {told}: breakdown likely about {day}, between {first} and {last}, if it goes on so."
+)
+_NOT_BEFORE = N_(
+    "Forecast of {told}: breakdown likely about {day}, not before {first}, if it goes on so."
+)
 _NOT_YET = N_("How soon it breaks down cannot be told yet.")
 
 _NO_CURRENT = N_(
@@ -39,9 +43,10 @@ def how_soon(alert: Alert, site: Site, tr: Translator) -> str:
     def date(after_days: float) -> str:
         return tr.date(alert.changed_ms + int(after_days * DAY_MS), site.timezone)
 
+    said = {"told": date(0), "day": date(days), "first": date(first)}
     if last is None:
-        return tr._(_NOT_BEFORE).format(day=date(days), first=date(first))
-    return tr._(_BETWEEN).format(day=date(days), first=date(first), last=date(last))
+        return tr._(_NOT_BEFORE).format(**said)
+    return tr._(_BETWEEN).format(**said, last=date(last))
 
 
 def not_known(alert: Alert, site: Site, tr: Translator) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pumpwatch.alerting.weather import is_water
 from pumpwatch.domain.alerts import Alert, Kind, Owed, OwedState, Severity, Step, Transition
 from pumpwatch.domain.clock import MINUTE_MS
 from pumpwatch.domain.sites import SiteMode
@@ -44,17 +45,19 @@ class Policy:
     ) -> list[Owed]:
         """What ``transition``, which turned ``before`` into ``alert``, owes, one row per notifier.
 
-        An opening owes, a worsening owes when the severity rose, an end owes to those who are told
+        An opening owes, a worsening when the severity rose or what seemed new water is something else, an end owes to those who are told
         of ends; notes and acknowledgements owe nothing, alerts of kind info neither. Rows of a
         recording are written as held: nobody is ever told, and one can see who would have been.
-        What is held for ``hold_ms`` is told then, if it still goes on.
+        What is held is told ``hold_ms`` after it happened, if it still goes on then.
         """
         if alert.kind is Kind.INFO or not _news(alert, transition, before):
             return []
         state = OwedState.HELD if mode is SiteMode.RECORDING else OwedState.OWED
         now_ms = transition.recorded_ms
         late = now_ms - transition.t_ms > self.late_ms and alert.severity is not Severity.CRITICAL
-        due_ms = now_ms + max(hold_ms, self.grace_ms if late else 0)
+        due_ms = now_ms + (self.grace_ms if late else 0)
+        if hold_ms:
+            due_ms = max(due_ms, transition.t_ms + hold_ms)
         return [
             Owed(alert.id, transition.n, route.notifier, due_ms, state)
             for route in self.routes
@@ -96,7 +99,11 @@ def _news(alert: Alert, transition: Transition, before: Alert | None) -> bool:
         case Step.OPENED | Step.RESOLVED:
             return True
         case Step.WORSENED:
-            return before is None or alert.severity.rank > before.severity.rank
+            return (
+                before is None
+                or alert.severity.rank > before.severity.rank
+                or (is_water(before) and not is_water(alert))  # which may have been held till now
+            )
         case _:
             return False
 

@@ -22,10 +22,15 @@ HELD = "held: weather"
 """Stands as the reason of a transition whose notices wait."""
 
 
+def is_water(told: Alert | Finding) -> bool:
+    """Whether new water is what it names first."""
+    return not NEW_WATER.isdisjoint(told.fault[:1])
+
+
 def may_wait(finding: Finding) -> bool:
     """Whether news of it could be weather at all."""
     return (
-        finding.fault[0] in NEW_WATER
+        is_water(finding)
         and finding.phase is not Phase.RESOLVED
         and finding.kind is Kind.PREDICTIVE
         and finding.severity is not Severity.CRITICAL
@@ -43,6 +48,6 @@ def hold_ms(finding: Finding, others: Iterable[Alert], stations: int) -> int:
     wet = {
         alert.key
         for alert in others
-        if alert.fault[0] in NEW_WATER and abs(finding.t_ms - alert.opened_ms) < WITHIN_MS
+        if is_water(alert) and abs(finding.t_ms - alert.opened_ms) < WITHIN_MS
     }
     return HOLD_MS if len(wet | {finding.key}) >= max(LEAST, SHARE * stations) else 0

@@ -41,6 +41,8 @@ __all__ = [
 
 FOLDS = 3
 """The forest has so many parts; each is grown without its share of the days and calibrated on them."""
+LEAST_ROWS = 2
+"""A tree over fewer tells nothing apart."""
 _MAD_TO_SIGMA = 1.4826
 _MEAN_DEVIATION_TO_SIGMA = 1.2533
 _LEAST_SCALE = 1e-3
@@ -99,6 +101,12 @@ def fit_site_model(
     median, scale = robust_scale(rows)
     z = standardised(rows, median, scale)
     sample = min(max_samples, *(int(np.count_nonzero(fold != k)) for k in folds))
+    if sample < LEAST_ROWS:
+        raise InvalidInput(
+            "rows",
+            f"{sample} cycles are left when a third of the days is held back",
+            f"wait for {LEAST_ROWS} at least",
+        )
     seeds = np.random.SeedSequence(seed).generate_state(len(folds)).tolist()
     parts = [
         _grow(z[fold != k], each, -(-trees // len(folds)), sample)

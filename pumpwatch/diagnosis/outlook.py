@@ -59,7 +59,7 @@ def outlook(
         for k in keys
     ]
     found = [o for course in courses if (o := until(course, abs(end)))]
-    return min(found, default=None)
+    return min(found, key=lambda o: (o.days, o.from_days), default=None)
 
 
 def until(course: Sequence[float], end: float) -> Outlook | None:
@@ -68,7 +68,7 @@ def until(course: Sequence[float], end: float) -> Outlook | None:
         return None
     now = robust.median(course[-3:])
     slow, pace, fast = (b / HALF_DAY for b in robust.slope(course))
-    if pace <= 0 or now <= 0:
+    if not (pace > 0 and now > 0):
         return None
     left = max(end - now, 0.0)
     middle = min(max(robust.median(course), _LEAST_SHARE * now), now)  # where the pace was measured

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -102,20 +102,23 @@ class Database:
         """
         if self.is_file:
             return
-        with self._told():
+        with self._told(), ExitStack() as unless_mine:
             held = self._reader.execution_options(isolation_level="AUTOCOMMIT").connect()
+            unless_mine.callback(held.close)
             if not held.exec_driver_sql(f"SELECT pg_try_advisory_lock({_ONE_HUB})").scalar():
-                held.close()
                 raise Conflict(
                     f"another hub uses {self._name}",
-                    "stop that one, or give this one a database of its own",
+                    "stop that one, or give this one a database of its own; one whose machine died is "
+                    "forgotten within two minutes",
                 )
+            unless_mine.pop_all()
         self._claim = held
 
     def close(self) -> None:
         if self._claim is not None:
             self._claim.invalidate()  # ended, not given back to the pool with the lock on it
             self._claim.close()
+            self._claim = None
         self._reader.dispose()
         self._writer.dispose()
 
@@ -254,6 +257,8 @@ def _server(url: URL) -> tuple[Engine, Engine]:
         )
     query = dict(url.query)
     limits = f"-c lock_timeout={WRITER_WAIT_S}s -c idle_in_transaction_session_timeout=60s"
+    # a machine that died without a word gives back its locks soon
+    limits += " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=5"
     query["options"] = f"{query.get('options', '')} {limits}".strip()
     # a server that fell silent is given up soon: whoever waits for it tries again
     told = {"application_name": "pumpwatch", "connect_timeout": str(CONNECT_S)}

@@ -69,7 +69,7 @@ class TransitionOut(BaseModel):
     actor: str
     severity: Severity
     fault: list[str]
-    why: str
+    why: str = Field(description="What a person said; 'held: weather' of the system's own.")
 
     @classmethod
     def of(cls, t: Transition) -> TransitionOut:

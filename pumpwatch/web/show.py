@@ -78,7 +78,8 @@ class Show:
 
     def why(self, step: Transition) -> str:
         """The reason of a step: a person's words, or that notices wait for the weather."""
-        return self.tr.gettext(_HELD) if step.why == HELD else step.why
+        own = step.actor == SYSTEM and step.why == HELD
+        return self.tr.gettext(_HELD) if own else step.why
 
     def log(self, kind: LogKind) -> str:
         return self.tr.gettext(_LOG[kind])

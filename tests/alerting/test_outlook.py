@@ -21,9 +21,10 @@ def alert(breakdown=RANGE, fault="pump_ragging", kind=Kind.PREDICTIVE, **changes
 
 def test_the_days_to_come_are_dates_at_the_site_which_stay_true():
     assert how_soon(alert(), SITE, EN) == (
-        "Breakdown likely about Mon 24 Nov, between Fri 21 Nov and Mon 1 Dec, if it goes on like this."
+        "Forecast of Tue 18 Nov: breakdown likely about Mon 24 Nov, between Fri 21 Nov and Mon 1 Dec, "
+        "if it goes on so."
     )
-    assert "11月24日(月)頃(11月21日(金)から12月1日(月)の間)" in how_soon(alert(), SITE, JA)
+    assert "11月24日(月)頃(11月21日(金)から12月1日(月)の間)に" in how_soon(alert(), SITE, JA)
 
 
 def test_a_range_without_an_end_says_its_beginning():

@@ -81,6 +81,25 @@ def test_what_is_held_is_told_later_if_it_still_goes_on_and_not_at_all_if_it_is_
     assert "over before" in POLICY.not_needed(told[0], over, *told[1:])
 
 
+def test_what_was_held_as_water_and_proves_to_be_a_valve_is_told_at_once():
+    before = replace(alert(), fault=("infiltration_growth",))
+    after = replace(alert(), fault=("check_valve_leak",))
+    turned = transition(Step.WORSENED, n=2)
+    (row,) = owed(after, turned, before)
+    assert row.due_ms == NOW
+    assert owed(after, turned, after) == []
+    opening = Owed("a1", 1, "console", NOW + 2 * DAY_MS)
+    sent = replace(row, state=OwedState.SENT)
+    steps = [transition(), turned]
+    assert "newer news" in POLICY.not_needed(opening, after, steps, [opening, sent], opening.due_ms)
+
+
+def test_a_hold_counts_from_when_it_happened():
+    outage = transition(t_ms=NOW - 3 * DAY_MS)
+    (row,) = POLICY.owed(alert(), outage, None, SiteMode.LIVE, hold_ms=2 * DAY_MS)
+    assert row.due_ms == NOW + POLICY.grace_ms
+
+
 def test_late_news_of_what_is_over_already_need_not_be_told():
     late = transition(t_ms=NOW - 2 * HOUR_MS)
     assert not_needed(alert(resolved_ms=NOW - HOUR_MS), late) == "over before anybody could be told"

@@ -181,6 +181,11 @@ def test_few_rows_make_a_model_all_the_same() -> None:
     assert ((fitted.p_values(rows) > 0) & (fitted.p_values(rows) <= 1)).all()
 
 
+def test_days_without_which_hardly_anything_is_left_make_none() -> None:
+    with pytest.raises(InvalidInput, match="1 cycles are left"):
+        fit_site_model(rows_of(9), np.array([0] + [1] * 8), NAMES, 0)
+
+
 def test_all_sites_at_once_score_as_each_alone() -> None:
     models, rows = [], []
     for i, d in enumerate((3, 1, 5, 3)):

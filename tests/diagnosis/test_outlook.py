@@ -75,6 +75,14 @@ def test_a_pump_is_followed_by_its_own_flow_a_motor_by_its_current_and_a_main_by
     assert outlook("seal_leak", "pump1", history, {}) is None
 
 
+def test_of_two_pumps_that_may_fail_at_any_moment_either_will_do():
+    history = {
+        "capacity:pump1": [-0.5, -0.8, -0.6, -0.9, -0.7, -1.0],
+        "capacity:pump2": [-x for x in losing(0.1, now=0.9)],
+    }
+    assert outlook("discharge_blockage", None, history, {}).days == 0.0
+
+
 def test_an_accepted_change_is_no_loss():
     history = {"capacity:pump1": [-0.1 - x for x in losing(0.05)]}
     with_it = outlook("pump_wear", "pump1", history, {"capacity:pump1": -0.1})

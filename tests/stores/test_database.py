@@ -254,6 +254,7 @@ def test_one_database_has_one_hub_until_that_one_is_closed(postgres: Callable[[]
     second.put_site(KEY, Site("mh0001"), LOCAL, 1)  # commands of people work beside the hub
     assert first.sites() == {KEY: Site("mh0001")}
     first.close()
+    first.close()
     second.claim()
     second.close()
 
