@@ -70,8 +70,8 @@ class SiteAssessor:
         self._set = settings or DiagnosisSettings()
         self._layers = layers or Layers()
         self._s = msgspec.msgpack.decode(state, type=AssessorState) if state else AssessorState()
-        if len(self._s.pumps) >= site.pumps:
-            self._s.joining.settled = True  # of a state from before stations joined
+        if state and b"joining" not in state:  # written before stations were looked at as they join
+            self._s.joining.settled = self._s.site is not None
         rules = PhaseRules(
             gap_s=2.5 * (site.sample_s or 60.0),
             ceiling_m=site.inlet_level_m if site.inlet_level_m is not None else math.inf,
@@ -327,10 +327,13 @@ class SiteAssessor:
             self._close(s.half_to_ms)
             s.half, s.half_from_ms, s.half_to_ms = self._calendar.of(s.half_to_ms)
             s.cycles.clear()
-        mark_ms = t_ms - t_ms % EVIDENCE_MS
-        if mark_ms > s.weighed_ms and s.site is not None:
-            s.weighed_ms = mark_ms
+        if s.site is None:
+            return
+        weighed_ms = s.weighed_ms or t_ms
+        while t_ms >= (mark_ms := weighed_ms - weighed_ms % EVIDENCE_MS + EVIDENCE_MS):
+            weighed_ms = mark_ms  # each that passed: which are met at once depends on the chunks
             self._evidence.append((mark_ms, evidence(s, self._set)))
+        s.weighed_ms = weighed_ms
 
     def _close(self, now_ms: int) -> None:
         s = self._s

@@ -203,7 +203,7 @@ def rank(signs: Mapping[str, float], pumps: int, control: str | None = None) -> 
     """
     found = []
     for e in TABLE:
-        if e.control is not None and control is not None and e.control != control:
+        if not _fits(e, control):
             continue
         for k in range(1, pumps + 1) if e.per_pump else [0]:
             weight, support, against = math.log(e.prior / (pumps if e.per_pump else 1)), [], []
@@ -233,10 +233,16 @@ def _odds(e: Expectation, key: str, k: int) -> Odds:
     return (e.own if mine else e.others).get(name, NORMAL)
 
 
-def explains(cause: Cause, key: str, z: float) -> bool:
-    """Whether a sign belongs to what this cause does."""
+def explains(cause: Cause, key: str, z: float, control: str | None = None) -> bool:
+    """Whether a sign belongs to what this cause does under a panel of this ``control``."""
     k = int(cause.target[4:]) if cause.target else 0
     side = 2 if z > 0 else 0
     return any(
-        _odds(e, key, k if e.per_pump else 0)[side] > 0.1 for e in TABLE if e.fault == cause.fault
+        _odds(e, key, k if e.per_pump else 0)[side] > 0.1
+        for e in TABLE
+        if e.fault == cause.fault and _fits(e, control)
     )
+
+
+def _fits(e: Expectation, control: str | None) -> bool:
+    return e.control is None or control is None or e.control == control

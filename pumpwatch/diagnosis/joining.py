@@ -223,7 +223,8 @@ def look(
         if newcomer and cause not in state.told and cause not in state.over:
             state.told[cause] = newcomer.target
             out.append(_finding(key, now_ms, Phase.OPENED, newcomer, first_ms))
-    if WEAK in state.told and days >= s.reference_days and found[WEAK] is None:
+    known = len(kept) == site.pumps and all(stand(cycles, s) for cycles in kept.values())
+    if WEAK in state.told and days >= s.reference_days and known and found[WEAK] is None:
         out.append(_end(key, now_ms, state, WEAK))
     return out
 

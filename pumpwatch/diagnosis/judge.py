@@ -182,16 +182,33 @@ class Judge:
         for e in self._s.episodes:
             if key in e.keys:
                 return True
-            if causes.explains(causes.Cause(e.fault[0], e.pump, 1.0, (), ()), key, z):
+            if e.fault[0] == "unusual":
+                continue  # what has no name explains nothing else
+            cause = causes.Cause(e.fault[0], e.pump, 1.0, (), ())
+            if causes.explains(cause, key, z, self._site.control) and self._shared(e, key, opinion):
                 e.keys.append(key)
                 return True
         return False
+
+    def _shared(self, e: Episode, key: str, opinion: Opinion) -> bool:
+        """What ails the whole station moves every pump's flow; of one pump alone it is that pump's own."""
+        name, _, pump = key.partition(":")
+        if name != "capacity" or e.pump is not None:
+            return True
+        side = math.copysign(1.0, opinion.strengths.get(key, 0.0))
+        return all(
+            side * z > 1.0
+            for k, z in opinion.strengths.items()
+            if k.startswith("capacity:") and k != f"capacity:{pump}"
+        )
 
     def _fitting(self, keys: list[str], opinion: Opinion) -> list[causes.Cause]:
         """The causes that explain one of these signs at least, with probabilities among themselves."""
         z = opinion.strengths
         fitting = [
-            c for c in opinion.ranked if any(causes.explains(c, k, z.get(k, 0.0)) for k in keys)
+            c
+            for c in opinion.ranked
+            if any(causes.explains(c, k, z.get(k, 0.0), self._site.control) for k in keys)
         ]
         total = sum(c.p for c in fitting)
         return [c._replace(p=c.p / total) for c in fitting] if total > 0 else []

@@ -39,7 +39,7 @@ class AssessorState:
     half_from_ms: int = 0
     half_to_ms: int = 0
     weighed_ms: int = 0
-    """The last full hour at which evidence was weighed."""
+    """When evidence was last weighed: every three hours, and at the end of a half-day."""
     cycles: list[tuple[Seen, float, bool]] = field(default_factory=list)
     """Of the half-day under way: the cycle, its local hour, whether it was wet."""
     learning: list[tuple[int, float, Seen]] = field(default_factory=list)

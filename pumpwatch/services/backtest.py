@@ -30,7 +30,7 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SiteResult:
-    """One site's backtest. ``problem`` says why there is none; times are seconds of one process."""
+    """One site's backtest. ``problem`` says why there is none; times are CPU seconds of its process."""
 
     site: str
     lines: Sequence[Line] = ()
@@ -109,11 +109,11 @@ def backtest(
 
 def diagnose_folder(folder: Path, with_risk: bool, settings: DiagnosisSettings) -> SiteResult:
     """Read and diagnose one site folder; a problem with it is a result, not an exception."""
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         return _diagnose(folder, with_risk, settings, start)
     except PumpwatchError as e:
-        return SiteResult(folder.name, problem=str(e), read_s=time.perf_counter() - start)
+        return SiteResult(folder.name, problem=str(e), read_s=time.process_time() - start)
     except Exception as e:  # one site's surprise must not cost the others their result
         problem = f"diagnosis failed ({type(e).__name__}: {e}): please report it with this folder"
         return SiteResult(folder.name, problem=problem)
@@ -123,7 +123,7 @@ def _diagnose(
     folder: Path, with_risk: bool, settings: DiagnosisSettings, start: float
 ) -> SiteResult:
     recording = read_recording(folder)
-    read = time.perf_counter()
+    read = time.process_time()
     site, chunk = recording.site, recording.chunk
     assessor = TunedAssessor(
         SiteAssessor(
@@ -152,7 +152,7 @@ def _diagnose(
         days=float(chunk.t_ms[-1] - chunk.t_ms[0]) / DAY_MS,
         cycles=len(assessment.cycles),
         read_s=read - start,
-        diagnose_s=time.perf_counter() - read,
+        diagnose_s=time.process_time() - read,
         notes=[f"{n} {what}" for n, what in counted if n],
     )
 

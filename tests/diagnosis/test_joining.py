@@ -99,6 +99,14 @@ def test_pumps_apart_are_told_where_no_nameplate_is_known_unless_nobody_compares
     assert seen_by(kept, 3.0, site=bare, s=ALONE) == []
 
 
+def test_a_weakness_does_not_end_because_nothing_is_known_any_more() -> None:
+    kept, state = first_days(lambda _: 0.7, sound), JoiningState()
+    assert len(seen_by(kept, 2.5, state)) == 1
+    few = {k: v[-2:] for k, v in kept.items()}
+    assert look(KEY, 7 * DAY_MS + 1, 0, state, few, {}, SITE, S) == []
+    assert WEAK in state.told
+
+
 def test_without_comparison_the_nameplate_speaks_alone() -> None:
     (told,) = seen_by(first_days(sound, lambda day: 0.75), 3.0, s=ALONE)
     assert shown(told) == {("nameplate_capacity_m3s", "pump2")}

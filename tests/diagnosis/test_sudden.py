@@ -9,6 +9,7 @@ import numpy as np
 from pumpwatch.diagnosis.assessor import SiteAssessor
 from pumpwatch.diagnosis.settings import DiagnosisSettings
 from pumpwatch.domain.alerts import Finding, Kind
+from pumpwatch.domain.clock import DAY_MS
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.samples import Chunk
 from pumpwatch.domain.sites import Site, site_from_dict
@@ -93,3 +94,25 @@ def test_a_pump_that_misses_its_turns_is_told_within_six_hours() -> None:
     first = told(station(6, dead=True))[0]
     assert (first.fault[0], first.target) == ("pump_out_of_service", "pump2")
     assert EARLY.idle_h < hours(first) < 6.5
+
+
+def test_evidence_is_weighed_at_the_same_hours_however_the_record_is_split() -> None:
+    chunk = station(7)
+    quiet = (chunk.t_ms > chunk.t_ms[0] + 6.55 * DAY_MS) & (
+        chunk.t_ms < chunk.t_ms[0] + 6.9 * DAY_MS
+    )
+    signals = {name: np.where(quiet, values[0], values) for name, values in chunk.signals.items()}
+
+    def weighed(parts: int) -> list[tuple[int, float]]:
+        assessor = SiteAssessor(
+            SiteKey("default", "well"), SITE, fit=lambda r: None, settings=EARLY
+        )
+        return [
+            mark
+            for i in np.array_split(np.arange(len(chunk)), parts)
+            for mark in assessor.feed(
+                Chunk(chunk.t_ms[i], {name: v[i] for name, v in signals.items()})
+            ).evidence
+        ]
+
+    assert weighed(1) == weighed(97)

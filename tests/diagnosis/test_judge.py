@@ -1,0 +1,49 @@
+"""What an open episode takes up as its own, and what opens another beside it."""
+
+import pytest
+
+from pumpwatch.diagnosis.charts import Chart
+from pumpwatch.diagnosis.episodes import Episode
+from pumpwatch.diagnosis.halfday import Value
+from pumpwatch.diagnosis.judge import Judge
+from pumpwatch.diagnosis.settings import DiagnosisSettings
+from pumpwatch.diagnosis.state import AssessorState
+from pumpwatch.domain.clock import DAY_MS
+from pumpwatch.domain.keys import SiteKey
+from pumpwatch.domain.sites import Site
+
+NOW = 10 * DAY_MS
+
+
+def faults_beside(open_fault, losses, fired, control="float"):
+    """First faults told while ``open_fault`` stands over moved levels and pumps lost so much (log)."""
+    site = Site("well", pumps=2, control=control)
+    levels = ("start_level", "stop_level")
+    state = AssessorState(
+        episodes=[
+            Episode(levels[0], [levels[0]], [open_fault], None, None, "warning", 0.6, 1, 1, size=100.0)
+        ],
+        charts={name: Chart(level=4.0, up=20, since_ms=1, n=5) for name in levels},
+        values={name: Value(0.1, 0.02, 0.4, 0.3) for name in levels},
+    )  # fmt: skip
+    for k, loss in enumerate(losses, 1):
+        z = 6.0 * (loss > 0.1) - 6.0 * (loss < -0.1)
+        key = f"capacity:pump{k}"
+        state.charts[key] = Chart(level=-z, up=20, down=20, since_ms=5 * DAY_MS, n=5)
+        state.values[key] = Value(-loss, 0.02, 1 - loss, 1.0)
+    judge = Judge(SiteKey("t", "well"), site, state, DiagnosisSettings())
+    return [f.fault[0] for f in judge.half_day(NOW, fired)]
+
+
+def test_what_has_no_name_explains_no_other_failure():
+    both = {"capacity:pump1", "capacity:pump2"}
+    assert faults_beside("unusual", (-0.3, -0.3), both) == ["rising_main_burst"]
+
+
+def test_a_drifting_reading_on_floats_explains_no_pump_that_loses_water():
+    assert faults_beside("sensor_drift", (0.25, 0.0), {"capacity:pump1"}) == ["pump_ragging"]
+
+
+@pytest.mark.parametrize(("losses", "told"), [((0.4, 0.4), []), ((0.4, 0.0), ["pump_ragging"])])
+def test_a_narrow_main_explains_pumps_that_lose_alike_and_not_one_alone(losses, told):
+    assert faults_beside("discharge_blockage", losses, {"capacity:pump1"}, "level") == told
