@@ -104,7 +104,7 @@ class Inflow:
             self._habits = self._make_habits(local.ahead_s, step_s)
             self._habits_of = local.ahead_s, step_s
         one, other = local.types
-        midnight = -(-(DAY_S - local.ahead_s) // step_s)
+        midnight = -(-(DAY_S - local.ahead_s % DAY_S) // step_s)
         homes, *others = (
             np.concatenate([of_type[one, :midnight], of_type[other, midnight:]])
             for of_type in self._habits

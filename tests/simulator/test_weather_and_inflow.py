@@ -1,5 +1,6 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -63,6 +64,24 @@ def test_saturday_morning_starts_later_than_monday_morning():
     mondays = np.mean([flow.day_m3s(MONDAY - 1 + 7 * w, 10)[at_seven].mean() for w in range(4)])
     saturdays = np.mean([flow.day_m3s(MONDAY + 4 + 7 * w, 10)[at_seven].mean() for w in range(4)])
     assert saturdays < 0.85 * mondays
+
+
+@pytest.mark.parametrize("timezone", ["Asia/Tokyo", "UTC", "America/New_York"])
+def test_a_day_off_begins_and_ends_at_local_midnight(timezone):
+    mornings, local = [], ZoneInfo(timezone)
+    for week in range(8):
+        by_hour = {}
+        for day in range(MONDAY - 1 + 7 * week, MONDAY + 8 + 7 * week):
+            values = inflow(Catchment(0.002), timezone=timezone).day_m3s(day, 3600)
+            for hour, value in enumerate(values):
+                at = datetime(1970, 1, 1, hour, tzinfo=UTC) + timedelta(days=day)
+                by_hour[at.astimezone(local).strftime("%a %H")] = value
+        mornings.append(
+            [by_hour["Sat 07"] / by_hour["Fri 07"], by_hour["Mon 07"] / by_hour["Sun 07"]]
+        )
+    off, on = np.mean(mornings, axis=0)
+    assert off < 0.85
+    assert on > 1 / 0.85
 
 
 def test_all_the_rain_that_finds_its_way_in_arrives():
