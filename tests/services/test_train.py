@@ -226,7 +226,8 @@ def test_worker_processes_fit_the_same_model_at_low_priority(shelf: MemoryShelf)
     try:
         asked = request()
         trainer.submit(asked)
-        wait([job.future for job in trainer._jobs.values()], timeout=500)  # at low priority, beside a whole test run
+        # at low priority, beside a whole test run
+        wait([job.future for job in trainer._jobs.values()], timeout=500)
         ((_, model, _),) = trainer.collect()
         here = train.fit(asked)
         assert np.array_equal(model.calibration, here.calibration)
