@@ -17,6 +17,7 @@ Odds = tuple[float, float, float]
 
 NORMAL: Odds = (0.03, 0.94, 0.03)
 SURELY_UP: Odds = (0.005, 0.025, 0.97)
+ONLY_UP: Odds = (0.001, 0.05, 0.949)
 UP: Odds = (0.01, 0.14, 0.85)
 DOWN: Odds = (0.85, 0.14, 0.01)
 SURELY_DOWN: Odds = (0.97, 0.025, 0.005)
@@ -129,8 +130,9 @@ TABLE = [
        {"pair": UP}),
     _e("rising_main_burst", 0.3, {"capacity": UP, "current": MAYBE_UP, "backflow": ANY, "pace": UP},
        per_pump=False),
-    # silt and grease narrow the well: slowly all flows, which are counted by its area, seem to grow
-    _e("unusual", 0.3, {"capacity": UP, "backflow": ANY, "pace": DOWN, "scatter": SELDOM_UP},
+    # silt and grease narrow the well: slowly all flows, which are counted by its area, seem to grow, and none
+    # to shrink
+    _e("unusual", 0.3, {"capacity": ONLY_UP, "backflow": ANY, "pace": DOWN, "scatter": SELDOM_UP},
        site={"night_inflow": MAYBE_UP, "day_inflow": MAYBE_UP}, per_pump=False),
     _e("short_cycling", 0.5, site={"stop_level": UP, "stop_spread": MAYBE_UP},
        per_pump=False),
@@ -203,7 +205,7 @@ def rank(signs: Mapping[str, float], pumps: int, control: str | None = None) -> 
     """
     found = []
     for e in TABLE:
-        if not _fits(e, control):
+        if e.control is not None and control is not None and e.control != control:
             continue
         for k in range(1, pumps + 1) if e.per_pump else [0]:
             weight, support, against = math.log(e.prior / (pumps if e.per_pump else 1)), [], []
@@ -233,16 +235,15 @@ def _odds(e: Expectation, key: str, k: int) -> Odds:
     return (e.own if mine else e.others).get(name, NORMAL)
 
 
-def explains(cause: Cause, key: str, z: float, control: str | None = None) -> bool:
-    """Whether a sign belongs to what this cause does under a panel of this ``control``."""
+def of_a_pump(fault: str) -> bool:
+    """Whether this cause sits in one pump, as against the whole station."""
+    return any(e.per_pump for e in TABLE if e.fault == fault)
+
+
+def explains(cause: Cause, key: str, z: float) -> bool:
+    """Whether a sign belongs to what this cause does under a panel of any kind."""
     k = int(cause.target[4:]) if cause.target else 0
     side = 2 if z > 0 else 0
     return any(
-        _odds(e, key, k if e.per_pump else 0)[side] > 0.1
-        for e in TABLE
-        if e.fault == cause.fault and _fits(e, control)
+        _odds(e, key, k if e.per_pump else 0)[side] > 0.1 for e in TABLE if e.fault == cause.fault
     )
-
-
-def _fits(e: Expectation, control: str | None) -> bool:
-    return e.control is None or control is None or e.control == control

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from pumpwatch.cycles.features import significant
 from pumpwatch.diagnosis import causes
@@ -129,6 +129,8 @@ def _numbers(state: AssessorState) -> dict[str, Json]:
     return numbers
 
 
+_WORTH_A_THOUGHT = 0.1
+"""Probability from which a cause beside one without a name may explain something."""
 WATER = frozenset({"night_inflow", "day_inflow"})
 
 
@@ -138,6 +140,13 @@ def _holding(keys: list[str]) -> list[str]:
     A leaking valve brings water; once its pump is well again, what still comes in is the season's.
     """
     return [k for k in keys if k not in WATER] or keys
+
+
+def _likely(e: Episode, opinion: Opinion) -> Iterable[causes.Cause]:
+    """What may be behind an open episode: the cause it names; where that stands for not knowing, those beside."""
+    if e.fault[0] != "unusual":
+        return [causes.Cause(e.fault[0], e.pump, 1.0, (), ())]
+    return [c for c in opinion.ranked if c.fault in e.fault[1:] and c.p >= _WORTH_A_THOUGHT]
 
 
 class Judge:
@@ -178,37 +187,30 @@ class Judge:
         return [self._open(new, opinion)] if new else []
 
     def _covered(self, key: str, opinion: Opinion) -> bool:
-        z = opinion.strengths.get(key, 0.0)
         for e in self._s.episodes:
             if key in e.keys:
                 return True
-            if e.fault[0] == "unusual":
-                continue  # what has no name explains nothing else
-            cause = causes.Cause(e.fault[0], e.pump, 1.0, (), ())
-            if causes.explains(cause, key, z, self._site.control) and self._shared(e, key, opinion):
+            if any(self._explained(cause, key, opinion) for cause in _likely(e, opinion)):
                 e.keys.append(key)
                 return True
         return False
 
-    def _shared(self, e: Episode, key: str, opinion: Opinion) -> bool:
-        """What ails the whole station moves every pump's flow; of one pump alone it is that pump's own."""
-        name, _, pump = key.partition(":")
-        if name != "capacity" or e.pump is not None:
+    def _explained(self, cause: causes.Cause, key: str, opinion: Opinion) -> bool:
+        """Whether ``cause`` does this. What ails a whole station moves every pump's flow: of one alone it is
+        that pump's own."""
+        z = opinion.strengths.get(key, 0.0)
+        if not causes.explains(cause, key, z):
+            return False
+        if not key.startswith("capacity:") or causes.of_a_pump(cause.fault):
             return True
-        side = math.copysign(1.0, opinion.strengths.get(key, 0.0))
-        return all(
-            side * z > 1.0
-            for k, z in opinion.strengths.items()
-            if k.startswith("capacity:") and k != f"capacity:{pump}"
-        )
+        others = [v for k, v in opinion.strengths.items() if k.startswith("capacity:") and k != key]
+        return all(math.copysign(1.0, z) * v > 1.0 for v in others)
 
     def _fitting(self, keys: list[str], opinion: Opinion) -> list[causes.Cause]:
         """The causes that explain one of these signs at least, with probabilities among themselves."""
         z = opinion.strengths
         fitting = [
-            c
-            for c in opinion.ranked
-            if any(causes.explains(c, k, z.get(k, 0.0), self._site.control) for k in keys)
+            c for c in opinion.ranked if any(causes.explains(c, k, z.get(k, 0.0)) for k in keys)
         ]
         total = sum(c.p for c in fitting)
         return [c._replace(p=c.p / total) for c in fitting] if total > 0 else []

@@ -15,6 +15,7 @@ from pumpwatch.app.cli import app
 from pumpwatch.app.datadir import DataDir
 from pumpwatch.app.series import own_series
 from pumpwatch.cycles.recording import read_recording
+from pumpwatch.diagnosis.settings import DiagnosisSettings
 from pumpwatch.domain.actors import LOCAL
 from pumpwatch.domain.keys import SiteKey
 from pumpwatch.domain.samples import Chunk
@@ -22,6 +23,7 @@ from pumpwatch.domain.sites import Site, SiteMode
 from pumpwatch.stores.ledger import SqlLedger
 
 DATA = Path(__file__).parent.parent / "data" / "recorded"
+USUAL = DiagnosisSettings().limit
 KEY, EMPTY = SiteKey("default", "well"), SiteKey("default", "empty")
 
 
@@ -64,7 +66,7 @@ def test_a_station_is_shown_tried_saved_compared_and_taken_back(
     wish = ["well", "--set", "limit=12", "--mute", "pump_ragging", "--mute", "pump_wear"]
     tried = tune(town, *wish, "--failures", str(log)).output
     for said in (
-        "limit: 9 (as everywhere) → 12",
+        f"limit: {USUAL:g} (as everywhere) → 12",
         "vanishes",
         "1 → 0 of 1 known events",
         "goal 0.03",
@@ -79,7 +81,7 @@ def test_a_station_is_shown_tried_saved_compared_and_taken_back(
          "--no-preview")  # fmt: skip
     changed = tune(town, "well", "--compare", "1", "2").output
     for said in (
-        "limit: 12 → 9 (as everywhere)",
+        f"limit: 12 → {USUAL:g} (as everywhere)",
         "no longer muted: pump_wear",
         "excluded: Tue 1 Jan 2030 00:00",
     ):

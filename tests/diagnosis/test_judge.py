@@ -15,13 +15,13 @@ from pumpwatch.domain.sites import Site
 NOW = 10 * DAY_MS
 
 
-def faults_beside(open_fault, losses, fired, control="float"):
+def faults_beside(open_fault, losses, fired, control="float", likely=()):
     """First faults told while ``open_fault`` stands over moved levels and pumps lost so much (log)."""
     site = Site("well", pumps=2, control=control)
     levels = ("start_level", "stop_level")
     state = AssessorState(
         episodes=[
-            Episode(levels[0], [levels[0]], [open_fault], None, None, "warning", 0.6, 1, 1, size=100.0)
+            Episode(levels[0], [levels[0]], [open_fault, *likely], None, None, "warning", 0.6, 1, 1, size=100.0)
         ],
         charts={name: Chart(level=4.0, up=20, since_ms=1, n=5) for name in levels},
         values={name: Value(0.1, 0.02, 0.4, 0.3) for name in levels},
@@ -38,6 +38,13 @@ def faults_beside(open_fault, losses, fired, control="float"):
 def test_what_has_no_name_explains_no_other_failure():
     both = {"capacity:pump1", "capacity:pump2"}
     assert faults_beside("unusual", (-0.3, -0.3), both) == ["rising_main_burst"]
+
+
+def test_what_has_no_name_yet_explains_what_its_likely_causes_do():
+    leak = ("check_valve_leak", "rising_main_burst")
+    one = {"capacity:pump1"}
+    assert faults_beside("unusual", (-0.3, 0.0), one, likely=leak) == []
+    assert faults_beside("unusual", (0.3, 0.0), one, likely=leak) == ["pump_ragging"]
 
 
 def test_a_drifting_reading_on_floats_explains_no_pump_that_loses_water():
