@@ -45,8 +45,8 @@ class Policy:
     ) -> list[Owed]:
         """What ``transition``, which turned ``before`` into ``alert``, owes, one row per notifier.
 
-        An opening owes, a worsening when the severity rose or what seemed new water is something else, an end owes to those who are told
-        of ends; notes and acknowledgements owe nothing, alerts of kind info neither. Rows of a
+        An opening owes, a worsening when the severity rose or what seemed new water is something else, an
+        end to those who are told of ends; notes and acknowledgements owe nothing, alerts of kind info neither. Rows of a
         recording are written as held: nobody is ever told, and one can see who would have been.
         What is held is told ``hold_ms`` after it happened, if it still goes on then.
         """

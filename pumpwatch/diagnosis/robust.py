@@ -30,7 +30,8 @@ def sigma(values: Sequence[float] | Floats) -> float:
 def slope(y: Sequence[float] | Floats, z: float = 1.64) -> tuple[float, float, float]:
     """Slope per step of evenly spaced ``y`` (n >= 2,): low end, median and high end of its interval.
 
-    The median of all pairs' slopes (Theil 1950) with the limits of Sen (1968), nine tenths by default.
+    The median of all pairs' slopes (Theil 1950) with the limits of Sen (1968), nine tenths by default. As
+    ``scipy.stats.theilslopes``, whose package the hub would have to load when an alert is due.
     """
     v = np.asarray(y, float)
     n = len(v)
