@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -51,6 +53,14 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def data_dir() -> Path:
     """Small recorded fixtures; `tests/data/README.md` says where they come from."""
     return Path(__file__).parent / "data"
+
+
+@pytest.fixture
+def dead_port() -> Iterator[int]:
+    """A port that refuses every connection: held, so that nobody else is given it meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,21 +26,14 @@ from pumpwatch.transports.mqtt import HubClient
 KEY = SiteKey("default", "mh-01")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
-def make_hub(tmp_path: Path) -> Iterator[Callable[[], Hub]]:
+def make_hub(tmp_path: Path, dead_port: int) -> Iterator[Callable[[], Hub]]:
     made: list[Hub] = []
     directory = DataDir(tmp_path / "hub")
     directory.claim("live")
 
     def make() -> Hub:
-        port = free_port()
-        made.append(Hub(Settings(), directory, WallClock(), [], broker_port=port))
+        made.append(Hub(Settings(), directory, WallClock(), [], broker_port=dead_port))
         return made[-1]
 
     yield make

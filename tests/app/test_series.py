@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from line_servers import InfluxServer, VictoriaServer, free_port
+from line_servers import InfluxServer, VictoriaServer
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
@@ -312,9 +312,9 @@ def examined(directory: DataDir, tmp_path: Path, url: str) -> tuple[str, str, st
 
 
 def test_doctor_says_that_the_server_is_away_and_that_alerts_go_on(
-    town: DataDir, tmp_path: Path
+    town: DataDir, tmp_path: Path, dead_port: int
 ) -> None:
-    verdict, found, remedy = examined(town, tmp_path, f"http://127.0.0.1:{free_port()}")
+    verdict, found, remedy = examined(town, tmp_path, f"http://127.0.0.1:{dead_port}")
     assert verdict == "warning"
     assert "cannot be reached" in found
     assert "alerts go on" in remedy

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,12 +16,6 @@ from pumpwatch_edge.cli import main
 from pumpwatch_edge.clock import clock_quality
 from pumpwatch_edge.message import Channel, Clock
 from pumpwatch_edge.schema import schema
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,12 +59,13 @@ def test_an_error_is_one_line_and_an_exit_code(
 
 
 def test_check_says_what_is_wrong_and_what_to_do(
-    recording: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    recording: Callable[..., Path], tmp_path: Path, dead_port: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     folder = recording(3)
     code = main([
         "check", "--json", "--replay", str(folder), "--site", "mh0002",
-        "--outbox", str(tmp_path / "no" / "outbox.db"), "--broker", f"127.0.0.1:{free_port()}",
+        "--outbox", str(tmp_path / "no" / "outbox.db"), "--broker", f"127.0.0.1:{dead_port}",
     ])  # fmt: skip
     found = {f["name"]: f for f in json.loads(capsys.readouterr().out)}
 
@@ -150,11 +144,11 @@ def test_a_killed_process_starts_again_with_nothing_lost(
 
 
 def test_a_terminated_process_leaves_cleanly(
-    recording: Callable[..., Path], tmp_path: Path, until: Callable[..., Any]
+    recording: Callable[..., Path], tmp_path: Path, dead_port: int
 ) -> None:
     file = tmp_path / "o.db"
     process = start(
-        "--replay", str(recording(30)), "--outbox", str(file), "--broker", f"127.0.0.1:{free_port()}",
+        "--replay", str(recording(30)), "--outbox", str(file), "--broker", f"127.0.0.1:{dead_port}",
         "--speed", "0",
     )  # fmt: skip
     assert process.stderr is not None

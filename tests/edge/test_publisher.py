@@ -68,12 +68,6 @@ def open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_back_off_doubles_to_a_cap_and_is_drawn_from_all_of_it() -> None:
     backoff = Backoff(2000, 60_000, lambda: 0.5)
 
@@ -90,9 +84,9 @@ def test_tls_files_that_cannot_be_used_are_named_before_anything_starts(tmp_path
 
 
 def test_a_broker_that_is_away_is_said_once_and_costs_no_sockets(
-    connect: Callable[..., Publisher], caplog: pytest.LogCaptureFixture
+    connect: Callable[..., Publisher], dead_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    publisher = connect(free_port(), retry_s=1, retry_max_s=1)
+    publisher = connect(dead_port, retry_s=1, retry_max_s=1)
     gc.disable()
     try:
         collect(publisher, has(Ended, 2))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,12 +41,6 @@ def run() -> Iterator[Callable[..., AgentRunner]]:
 def expected(folder: Path) -> list[tuple[int, dict[str, Any]]]:
     source = ReplaySource(folder, 0)
     return [(r.t_ms, r.values) for r in source.poll(0, 10**6)]  # type: ignore[union-attr]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.broker
@@ -142,9 +135,10 @@ def test_a_killed_connection_lets_the_broker_speak_the_will(
 
 
 def test_without_a_broker_a_patient_source_is_left_alone_when_the_outbox_is_deep(
-    recording: Callable[..., Path], run: Callable[..., AgentRunner], until: Callable[..., Any]
-) -> None:
-    runner = run(recording(20_000), free_port(), MemoryOutbox(), batch=1)
+    recording: Callable[..., Path], run: Callable[..., AgentRunner], dead_port: int,
+    until: Callable[..., Any],
+) -> None:  # fmt: skip
+    runner = run(recording(20_000), dead_port, MemoryOutbox(), batch=1)
     until(lambda: runner.agent.backlog >= DEEP, "a deep outbox")
     assert not runner.wait(0.5)
 
@@ -154,11 +148,11 @@ def test_without_a_broker_a_patient_source_is_left_alone_when_the_outbox_is_deep
 
 
 def test_a_stop_is_quick_with_no_broker_and_closes_the_batch(
-    recording: Callable[..., Path], run: Callable[..., AgentRunner], tmp_path: Path,
+    recording: Callable[..., Path], run: Callable[..., AgentRunner], tmp_path: Path, dead_port: int,
     until: Callable[..., Any],
 ) -> None:  # fmt: skip
     file = tmp_path / "outbox.db"
-    runner = run(recording(25), free_port(), SqliteOutbox(file))
+    runner = run(recording(25), dead_port, SqliteOutbox(file))
     until(lambda: runner.counters["read"] == 25, "the recording")
     assert runner.stop(5)
 
@@ -168,8 +162,8 @@ def test_a_stop_is_quick_with_no_broker_and_closes_the_batch(
 
 
 def test_a_recording_that_breaks_off_is_reported_and_what_was_read_is_kept(
-    recording: Callable[..., Path], run: Callable[..., AgentRunner], until: Callable[..., Any],
-    caplog: pytest.LogCaptureFixture,
+    recording: Callable[..., Path], run: Callable[..., AgentRunner], dead_port: int,
+    until: Callable[..., Any], caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     import gzip
 
@@ -177,7 +171,7 @@ def test_a_recording_that_breaks_off_is_reported_and_what_was_read_is_kept(
     packed = gzip.compress((folder / "data.csv").read_bytes())
     (folder / "data.csv").unlink()
     (folder / "data.csv.gz").write_bytes(packed[: len(packed) // 2])
-    runner = run(folder, free_port(), MemoryOutbox(), batch=500)
+    runner = run(folder, dead_port, MemoryOutbox(), batch=500)
     until(lambda: runner.error, "the error")
 
     assert "cannot be read any further" in runner.error
