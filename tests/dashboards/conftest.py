@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -10,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from ports import free_port
 
 START_S = 30
 
@@ -72,9 +72,3 @@ def victoria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victoria]:
             yield server
         finally:
             child.terminate()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

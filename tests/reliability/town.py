@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -28,6 +27,7 @@ from pumpwatch.stores.ledger import SqlLedger
 from pumpwatch.transports.broker import EmbeddedBroker
 from pumpwatch_edge.clock import wall_ms
 
+from ..servers.ports import free_port
 from .crash import tell
 from .labels import BY_NAME, MID_HTTP
 from .nursery import Child, Nursery
@@ -68,12 +68,6 @@ class Strike:
     hit: bool = True
     """False: the point was not passed in time, and the process was killed where it stood."""
     recovered_s: float | None = None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -20,6 +19,7 @@ import httpx
 import numpy as np
 import pytest
 from influx_v2_door import ORG, TOKEN, StrictV2
+from ports import free_port
 
 from pumpwatch.domain.errors import StoreUnavailable
 from pumpwatch.domain.keys import SiteKey
@@ -149,12 +149,6 @@ def write_while_killed(server: Server, store: TimeSeriesStore, kills: int = 3) -
             if failed:
                 break
     return {**told, "rows": 200 * write}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

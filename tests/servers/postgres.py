@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from line_servers import START_S, free_port
+from line_servers import START_S
+from ports import free_port
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 """Where Debian puts what is not meant to be called by hand."""
