@@ -22,7 +22,7 @@ from pumpwatch.diagnosis.judge import FEATURE_OF
 from pumpwatch.diagnosis.layers import Layers
 from pumpwatch.diagnosis.learning import apply_log, keep, kept_cycles, set_references
 from pumpwatch.diagnosis.partners import ALIKE, others_gain, others_stronger_too, others_weak
-from pumpwatch.diagnosis.references import TAKES_TURNS, Line
+from pumpwatch.diagnosis.references import TAKES_TURNS, PumpReference
 from pumpwatch.diagnosis.risk import evidence
 from pumpwatch.diagnosis.seen import Seen, see
 from pumpwatch.diagnosis.settings import DiagnosisSettings, effects
@@ -265,7 +265,8 @@ class SiteAssessor:
             if chart.fires(side, limits.cycle_limit, limits.cycle_persistence):
                 effect = side * chart.level * sigma
                 if effect > self._fast_effect(name, c.pump):
-                    s.values[key] = _value(name, rest, sigma, line)
+                    s.values[key] = _value(name, rest, sigma, ref)
+                    s.measured_ms[key] = c.final_ms
                     fired.add(key)
         return fired
 
@@ -298,7 +299,8 @@ class SiteAssessor:
         burst = usual and together and gain > limits.gain_effect
         if not burst and not (returns and alone and gain > limits.fast_effect_common):
             return set()
-        s.values[key] = _value("capacity", rest, sigma, ref.capacity)
+        s.values[key] = _value("capacity", rest, sigma, ref)
+        s.measured_ms[key] = c.final_ms
         return {key}
 
     def _fast_effect(self, name: str, pump: int) -> float:
@@ -352,7 +354,7 @@ class SiteAssessor:
                 self._say_step(key, value, now_ms)
                 continue
             value = value._replace(residual=value.residual - s.offsets.get(key, 0.0))
-            s.values[key] = value
+            s.values[key], s.measured_ms[key] = value, now_ms
             chart = s.charts.setdefault(key, self._layers.chart())
             chart.add(value.residual / value.sigma, now_ms, slack=self._set.slack,
                       limit=self._set.limit, clip=self._set.clip)  # fmt: skip
@@ -462,8 +464,10 @@ _SIDES = {
 """Feature → the directions that may open an episode."""
 
 
-def _value(name: str, rest: float, sigma: float, line: Line) -> Value:
+def _value(name: str, rest: float, sigma: float, pump: PumpReference) -> Value:
+    """A cycle's deviation as a value [m3/s]; backflow is kept as a share of what the pump moves."""
+    size = math.exp(pump.capacity.value)
     if name == "capacity":
-        normal = math.exp(line.value)
-        return Value(rest, sigma, normal * math.exp(rest), normal)
-    return Value(rest, sigma, line.value + rest, line.value)
+        return Value(rest, sigma, size * math.exp(rest), size)
+    usual = pump.backflow.value
+    return Value(rest, sigma, (usual + rest) * size, usual * size)

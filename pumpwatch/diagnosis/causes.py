@@ -116,7 +116,8 @@ TABLE = [
          "pace": ANY},
         {"capacity": (0.5, 0.45, 0.05), "pair": DOWN, "backflow": MAYBE_UP, "current": MAYBE_UP,
          "scatter": SELDOM_UP, "pace": ANY},
-        {"night_inflow": UP},
+        # seen once a minute, the water has run back in before the stop is seen
+        {"night_inflow": UP, "stop_level": (0.02, 0.86, 0.12), "stop_spread": (0.02, 0.86, 0.12)},
     ),
     _e(
         "discharge_blockage",

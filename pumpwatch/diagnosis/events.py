@@ -95,7 +95,8 @@ def events_of(
     if (c.valid or c.reason == "no_fill") and math.isfinite(drop):
         found.append(("short_run", c.pump, drop < s.short_run * (start - stop) and not late))
     if c.valid and math.isfinite(c.stop_m):
-        low = c.stop_m < stop - max(s.low_stop_m, 5.0 * site.stop_spread)
+        # what runs back through a leaking valve lifts the stops that are seen late: the others are not low
+        low = c.stop_m < min(stop, site.stop_m) - max(s.low_stop_m, 5.0 * site.stop_spread)
         found.append(("low_stop", c.last_pump, low))
     if wet:
         return found

@@ -52,10 +52,23 @@ FEATURE_OF = {
 """Chart → the nomenclature's feature it shows as."""
 
 
+_PACE_SIGMAS = 5.0
+"""Of a pace that is e times another: rags gather thrice as fast as a gasket goes, and that as parts wear."""
+
+
 def form_opinion(
-    now_ms: int, site: Site, state: AssessorState, s: DiagnosisSettings, rank: Rank = causes.rank
+    now_ms: int,
+    site: Site,
+    state: AssessorState,
+    s: DiagnosisSettings,
+    rank: Rank = causes.rank,
+    begun_ms: int = 0,
 ) -> Opinion:
-    """Every sign of the moment with its strength, and the causes ranked by them."""
+    """Every sign of the moment with its strength, and the causes ranked by them.
+
+    What looked normal in the half-days before ``begun_ms`` is of a time when all was well: since then it
+    is not known, and speaks neither for nor against a cause.
+    """
     strengths: dict[str, float] = {}
     signs: dict[str, Sign] = {}
     for key, value in state.values.items():
@@ -63,6 +76,8 @@ def form_opinion(
         for quick in (key, key.replace("capacity", "gain")):
             if quick in state.fast and abs(state.fast[quick].level) > 2.0:
                 z = max(z, 2.0 * state.fast[quick].level, key=abs)
+        if not causes.strength(z) and _outdated(key, begun_ms, state) and not _by_cycle(key, state):
+            continue
         strengths[key] = z
         signs[key] = _sign(key, value.now, value.normal, z)
     for key, count in state.counts.items():
@@ -83,7 +98,7 @@ def form_opinion(
         last = next((c.inflow for c, _, _ in reversed(state.cycles) if c.valid), math.nan)
         if math.isfinite(last):
             signs["inflow_low"] = _sign("inflow_low", last, state.site.quiet_inflow, -z)
-    _derive(now_ms, state, strengths, signs, s)
+    _derive(now_ms, state, strengths, signs, s, begun_ms)
     ranked = rank(strengths, site.pumps, site.control)
     return Opinion(now_ms, signs, strengths, ranked, _numbers(state))
 
@@ -93,12 +108,22 @@ def _sign(key: str, now: float, normal: float, z: float) -> Sign:
     return Sign(FEATURE_OF[name], target or None, now, normal, z)
 
 
+def _outdated(key: str, begun_ms: int, state: AssessorState) -> bool:
+    """Whether this feature was last measured before what is told began."""
+    return state.measured_ms.get(key, begun_ms + 1) <= begun_ms
+
+
+def _by_cycle(key: str, state: AssessorState) -> bool:
+    return key in state.fast or key.replace("capacity", "gain") in state.fast
+
+
 def _derive(
     now_ms: int,
     state: AssessorState,
     strengths: dict[str, float],
     signs: dict[str, Sign],
     s: DiagnosisSettings,
+    begun_ms: int,
 ) -> None:
     """Signs that lie between features: levels moving together, pace of a loss, the pair compared."""
     a, b = strengths.get("start_level"), strengths.get("stop_level")
@@ -108,11 +133,18 @@ def _derive(
         strengths["levels_together"] = max(abs(a), abs(b)) if alike else 0.0
     for key, value in state.values.items():
         name, _, pump = key.partition(":")
-        if name == "capacity" and abs(strengths[key]) > 2 and key in state.charts:
+        if name != "capacity" or _outdated(key, begun_ms, state):
+            continue
+        if abs(strengths[key]) > 2 and key in state.charts:
             days = max((now_ms - state.charts[key].since_ms) / DAY_MS, 0.5)
             pace = max(math.copysign(1.0, strengths[key]) * value.residual / days, 1e-4)
-            strengths[f"pace:{pump}"] = 3.0 * math.log(pace / s.fast_loss_per_day)
+            strengths[f"pace:{pump}"] = _PACE_SIGMAS * math.log(pace / s.fast_loss_per_day)
+    old = [k for k in strengths if k.startswith("capacity") and _outdated(k, begun_ms, state)]
+    if any(causes.strength(strengths[k]) for k in old):
+        return  # a pump that moved since it was last measured cannot be compared
     for pump, (ratio, z) in pair_ratios(state.values, s).items():
+        if old and not causes.strength(z):
+            continue
         strengths[f"pair:{pump}"] = z
         signs[f"pair:{pump}"] = _sign(f"pair:{pump}", ratio, 0.0, z)
 
@@ -162,15 +194,20 @@ class Judge:
     ) -> None:
         self._key, self._site, self._s, self._set, self._rank = key, site, state, settings, rank
 
-    def _opinion(self, now_ms: int) -> Opinion:
-        return form_opinion(now_ms, self._site, self._s, self._set, self._rank)
+    def _opinion(self, now_ms: int, begun_ms: int = 0) -> Opinion:
+        return form_opinion(now_ms, self._site, self._s, self._set, self._rank, begun_ms)
 
     def hear(self, now_ms: int, fired: set[str]) -> list[Finding]:
         """Charts have fired between half-days: open what no open episode covers."""
         if fired <= {k for e in self._s.episodes for k in e.keys}:
             return []
-        opinion = self._opinion(now_ms)
-        return self._open_new(fired, opinion)
+        return self._open_new(fired, self._opinion(now_ms, self._begun_ms(fired)))
+
+    def _begun_ms(self, fired: set[str]) -> int:
+        """When the amounts that moved from cycle to cycle began to; 0 where it was events that came up."""
+        fast = self._s.fast
+        quick = [k for key in fired for k in (key, key.replace("capacity", "gain")) if k in fast]
+        return min((fast[k].since_ms for k in quick), default=0)
 
     def half_day(self, now_ms: int, fired: set[str]) -> list[Finding]:
         """A half-day is over: follow the open episodes, then open what is new."""

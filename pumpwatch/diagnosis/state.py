@@ -58,6 +58,8 @@ class AssessorState:
     """By single cycles."""
     counts: dict[str, CountChart] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
+    measured_ms: dict[str, int] = field(default_factory=dict)
+    """The end of the half-day, or of the cycle, that last gave each of them."""
     history: dict[str, list[float]] = field(default_factory=dict)
     """The last half-day residuals from the reference as it was learnt."""
     offsets: dict[str, float] = field(default_factory=dict)
@@ -74,6 +76,14 @@ class AssessorState:
 
     def forget(self, tail: str) -> None:
         """Drop what was known of features whose key ends so."""
-        for book in (self.charts, self.fast, self.counts, self.values, self.history, self.offsets):
+        for book in (
+            self.charts,
+            self.fast,
+            self.counts,
+            self.values,
+            self.measured_ms,
+            self.history,
+            self.offsets,
+        ):
             for key in [k for k in book if k.endswith(tail)]:
                 del book[key]

@@ -109,6 +109,7 @@ def _more_water(state: AssessorState) -> bool:
     """Capacity that rises together with inflow or backflow is a leak's mirror image, no better pump."""
     return any(
         chart.level > 1.5
-        for key, chart in state.charts.items()
+        for book in (state.charts, state.fast)
+        for key, chart in book.items()
         if key.startswith(("backflow", "night_inflow"))
     )

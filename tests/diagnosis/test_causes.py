@@ -26,6 +26,7 @@ SIGNS = {
     "unusual": {"capacity:pump1": 5, "capacity:pump2": 5, "pair:pump1": 0, "pair:pump2": 0,
                 "pace:pump1": -3, "pace:pump2": -3, "night_inflow": 2},
     "short_cycling": {"stop_level": 6, "start_level": 0, "stop_spread": 2, "start_spread": 0,
+                      "night_inflow": 0,
                       "levels_together": 0, "late_start": 0},
     "inflow_change": {"day_inflow": 10, "night_inflow": 0},
     "start_failure": {"short_run:pump1": 6, "turn_lost:pump1": 4, "late_start": 6},
@@ -120,3 +121,10 @@ def test_flows_that_shrink_without_the_current_are_the_readings_of_a_panel_that_
     assert causes.rank(falling, 2, "level")[0].fault == "discharge_blockage"
     assert causes.rank(steady, 2, "float")[0].fault == "discharge_blockage"
     assert causes.rank(shrunk, 2, "level")[0].fault == "discharge_blockage"
+
+
+@pytest.mark.parametrize("key", ["stop_level", "stop_spread"])
+def test_water_that_runs_back_before_the_stop_is_seen_lifts_it(key: str) -> None:
+    leak = causes.Cause("check_valve_leak", "pump1", 1.0, (), ())
+    assert causes.explains(leak, key, 4.0)
+    assert not causes.explains(leak, key, -4.0)

@@ -54,3 +54,44 @@ def test_a_drifting_reading_on_floats_explains_no_pump_that_loses_water():
 @pytest.mark.parametrize(("losses", "told"), [((0.4, 0.4), []), ((0.4, 0.0), ["pump_ragging"])])
 def test_a_narrow_main_explains_pumps_that_lose_alike_and_not_one_alone(losses, told):
     assert faults_beside("discharge_blockage", losses, {"capacity:pump1"}, "level") == told
+
+
+def first_told(fired, *, levels, measured_ms, begun_ms=9 * DAY_MS, gain=0.0):
+    """The fault and pump told by single cycles since ``begun_ms``, with the nights and the pair normal when
+    half-days last gave them; the pump that ``fired`` gained so much (log)."""
+    keys = ("capacity:pump1", "capacity:pump2", "backflow:pump1", "backflow:pump2", "night_inflow")
+    state = AssessorState(
+        charts={k: Chart(since_ms=5 * DAY_MS, n=20) for k in keys},
+        fast={k: Chart(level=z, up=20, since_ms=begun_ms, n=40) for k, z in levels.items()},
+        values={k: Value(0.0, 0.02, 1.0, 1.0) for k in keys},
+        measured_ms=dict.fromkeys(keys, measured_ms),
+    )
+    state.values[fired] = Value(gain, 0.02, 1.0, 1.0)
+    state.measured_ms[fired] = NOW
+    site = Site("well", pumps=2, control="level")
+    judge = Judge(SiteKey("t", "well"), site, state, DiagnosisSettings())
+    return [(f.fault[0], f.target) for f in judge.hear(NOW, {fired})]
+
+
+LEAK = {
+    "gain:pump1": 0.2,
+    "gain:pump2": 3.5,
+    "backflow:pump1": 2.8,
+    "backflow:pump2": 3.4,
+}
+
+
+def test_nights_from_before_it_began_speak_for_nothing():
+    told = first_told("backflow:pump2", levels=LEAK, measured_ms=8 * DAY_MS)
+    assert told == [("check_valve_leak", "pump2")]
+
+
+def test_nights_that_stayed_dry_since_it_began_speak_against_a_leaking_valve():
+    told = first_told("backflow:pump2", levels=LEAK, measured_ms=int(9.5 * DAY_MS))
+    assert told != [("check_valve_leak", "pump2")]
+
+
+def test_a_pump_that_moved_since_it_was_last_measured_is_compared_with_no_other():
+    both = {"gain:pump1": 7.0, "gain:pump2": 6.7}
+    told = first_told("capacity:pump1", levels=both, measured_ms=8 * DAY_MS, gain=0.3)
+    assert told == [("rising_main_burst", None)]

@@ -171,6 +171,17 @@ def test_a_new_set_point_is_soon_the_usual_one(site: SiteReference) -> None:
     assert usual.start_m(0.0) == pytest.approx(1.2)
 
 
+def test_stops_that_are_seen_late_make_the_others_no_low_ones(
+    site: SiteReference, pump: PumpReference
+) -> None:
+    usual = Usual()
+    for k in range(30):
+        usual.add(replace_seen(NORMAL, stop_m=0.7 if k % 2 else 0.4), site, S)
+    assert usual.stop_m(0.0) == pytest.approx(0.7)
+    found = events_of(NORMAL, site, pump, usual, None, False, S)
+    assert ("low_stop", 1, False) in found
+
+
 def test_every_second_start_late_stays_late(site: SiteReference) -> None:
     usual = Usual()
     for k in range(30):

@@ -23,12 +23,15 @@ SITE = site_from_dict(
 EARLY = DiagnosisSettings(reference_days=4.0)
 
 
-def station(days: int, *, back: float = 0.0, gain: float = 1.0, dead: bool = False) -> Chunk:
+def station(
+    days: int, *, back: float = 0.0, gain: float = 1.0, dead: bool = False, drain: float = 0.0
+) -> Chunk:
     """Two pumps of 5 L/s in turn. From `ONSET` on ``back`` [m3/s] returns through pump 2 while it rests, every
-    pump moves ``gain`` times as much, or pump 2 is ``dead``."""
+    pump moves ``gain`` times as much, pump 2 is ``dead``, or ``drain`` [m3/s] runs back for two minutes after
+    each run."""
     rng = np.random.default_rng(4)
     n = days * DAY
-    level, running, turn = 0.5, 0, 1
+    level, running, turn, stopped = 0.5, 0, 1, 0
     rows = np.zeros((n, 3))
     spread = rng.normal(1.0, 0.01, n)
     for k in range(n):
@@ -37,9 +40,10 @@ def station(days: int, *, back: float = 0.0, gain: float = 1.0, dead: bool = Fal
             running, turn = (1 if dead and ill else turn), 3 - turn
             flow = 0.005 * spread[k] * (gain if ill else 1.0)
         elif running and level <= 0.4:
-            running = 0
+            running, stopped = 0, k
         water = 0.0012 + 0.0004 * np.sin(2 * np.pi * k / DAY)
         water += back if ill and running != 2 else 0.0
+        water += drain if ill and not running and k - stopped < 12 else 0.0
         level += STEP_S * (water - (flow if running else 0.0))
         rows[k] = level, running == 1, running == 2
     rows[:, 0] = np.round(rows[:, 0] + rng.normal(0, 0.002, n), 3)
@@ -62,6 +66,12 @@ def test_a_valve_that_stands_open_is_told_in_hours_by_its_own_pumps_strength() -
     first = told(station(6, back=0.0025))[0]
     assert (first.fault[0], first.target) == ("check_valve_leak", "pump2")
     assert 0 < hours(first) < 6
+
+
+def test_what_runs_back_after_a_run_is_told_in_its_unit() -> None:
+    found = told(station(6, drain=0.002))[0]
+    signs = {(s["feature"], s["target"]): s["now"] for s in found.evidence["signs"]}
+    assert 0.0003 < signs["backflow_m3s", "pump1"] < 0.002
 
 
 def test_without_comparing_the_pumps_it_is_told_as_soon_but_may_be_the_main() -> None:
