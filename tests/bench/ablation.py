@@ -194,6 +194,15 @@ SYSTEMS: dict[str, System] = {
 }
 """Without "no forest": what it tells is information, which is never scored (the bench holds it to that)."""
 
+AT_OTHER_LIMITS: dict[str, System] = {
+    f"limit {half:g}, cycle_limit {cycle:g}": System(
+        settings=DiagnosisSettings(limit=half, cycle_limit=cycle)
+    )
+    for half in (5.0, 7.0, 10.0)
+    for cycle in (11.0, 16.0, 23.0)
+}
+"""All layers, with both decision limits a step lower and higher: what cross-validation may choose from."""
+
 
 # -- one station, judged by each ------------------------------------------------------------------
 
@@ -269,11 +278,11 @@ def counted(lines: Sequence[Line]) -> list[Line]:
 
 @dataclass
 class Judged:
-    """One station's alerts by system, the days of its risk under all layers, and CPU seconds spent."""
+    """One station's alerts and the days of its risk by system, and CPU seconds spent."""
 
     site: str
     lines: dict[str, list[Line]]
-    days: list[Day]
+    days: dict[str, list[Day]]
     site_days: float
     read_s: float
     cpu_s: dict[str, float]
@@ -285,15 +294,15 @@ def judge_site(folder: Path, systems: Sequence[str]) -> Judged:
     once = _Once(read_recording(folder))
     read_s = time.process_time() - began
     chunk, site = once.recording.chunk, once.recording.site.site
-    out = Judged(site, {}, [], float(chunk.t_ms[-1] - chunk.t_ms[0]) / 86_400_000, read_s, {})
+    out = Judged(site, {}, {}, float(chunk.t_ms[-1] - chunk.t_ms[0]) / 86_400_000, read_s, {})
+    span = int(chunk.t_ms[0]), int(chunk.t_ms[-1])
     for name in systems:
         began = time.process_time()
-        assessment = once.judge(SYSTEMS[name])
-        out.lines[name] = told(assessment, SYSTEMS[name])
+        system = (SYSTEMS | AT_OTHER_LIMITS)[name]
+        assessment = once.judge(system)
+        out.lines[name] = told(assessment, system)
+        out.days[name] = list(by_day(assessment.findings, assessment.evidence, *span))
         out.cpu_s[name] = time.process_time() - began
-        if name == "all layers":
-            span = int(chunk.t_ms[0]), int(chunk.t_ms[-1])
-            out.days = list(by_day(assessment.findings, assessment.evidence, *span))
     return out
 
 

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import report
 import risk_folds
-from ablation import SYSTEMS, Judged
+import site_folds
+from ablation import AT_OTHER_LIMITS, SYSTEMS, Judged
 
 from pumpwatch.cycles.recording import find_recordings
 from pumpwatch.services.backtest import fit_now
+from pumpwatch.services.benchmark import gate_table
 from pumpwatch.services.scoring import score_alerts
 from pumpwatch.services.scoring_risk import score_risk
 from pumpwatch.services.truth import SiteTruth, read_truth
@@ -48,7 +50,7 @@ def judged() -> list[Judged]:
 
 def judge(folders: list[Path]) -> Iterator[Judged]:
     """Every station under every system, in order of name."""
-    names = [list(SYSTEMS)] * len(folders)
+    names = [[*SYSTEMS, *AT_OTHER_LIMITS]] * len(folders)
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
         yield from pool.map(ablation.judge_site, folders, names)
 
@@ -86,7 +88,7 @@ def test_the_forest_changes_no_alert_that_counts_and_costs_its_fit(judged: list[
 def test_the_risk_held_against_stations_it_was_not_counted_on(
     judged: list[Judged], truth: dict[str, SiteTruth]
 ) -> None:
-    days = {site.site: site.days for site in judged}
+    days = {site.site: site.days["all layers"] for site in judged}
     for name, lines in (
         ("the product's table", risk_folds.claims(days, risk_folds.RISK)),
         ("counted on four folds, held against the fifth", risk_folds.held_out(days, truth)),
@@ -97,8 +99,20 @@ def test_the_risk_held_against_stations_it_was_not_counted_on(
         assert scores["n"] > 0
 
 
+def test_limits_chosen_and_risk_counted_on_other_stations(
+    judged: list[Judged], truth: dict[str, SiteTruth]
+) -> None:
+    found = site_folds.cross_validated(judged, truth, list(AT_OTHER_LIMITS))
+    report.text(
+        "", f"cross-validation over {len(judged)} recorded stations, {risk_folds.FOLDS} folds"
+    )
+    report.text(*gate_table({"held out": found.scores}).splitlines())
+    report.text(*(f"fold {n}: {name}" for n, name in enumerate(found.chosen, 1)))
+    assert len(judged) == len(truth)
+
+
 def test_how_far_the_folds_lie_apart(judged: list[Judged], truth: dict[str, SiteTruth]) -> None:
-    """No threshold was fitted by a machine, so none can be fitted anew: the folds show the spread alone."""
+    """The spread between folds at the settings as they are."""
     for key in ("recall_before_breakdown", "false_per_site_month", "diagnosis_top1"):
         values = []
         for fold in risk_folds.folds(list(truth)):
