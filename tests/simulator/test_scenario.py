@@ -192,6 +192,7 @@ def test_one_fault_cannot_be_at_work_twice_at_once() -> None:
         "start = 2028-02-29", TEXT.replace("\n[[expect]]", f"{again}\n[[expect]]")
     )
     assert "pump_ragging is at work at mh-01" in words
+    assert "repair the first before, or start the second later" in words
     later = again.replace("2028-02-29", "2028-02-29T23:59:00")
     text = TEXT.replace('"26h"', '"25h"').replace("\n[[expect]]", f"{later}\n[[expect]]")
     assert len(read_scenario(text, "x.toml").events) == 5
