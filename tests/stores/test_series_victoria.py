@@ -100,6 +100,24 @@ def test_a_reader_sees_what_is_hidden_and_leaves_the_file_to_its_writer(
     assert series._notes.execute("SELECT count(*) FROM unsure").fetchone() == (1,)
 
 
+def test_no_question_is_asked_twice_for_its_answer_may_be_old(
+    series: VictoriaSeries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that knows the question answers for ten seconds without the series that came meanwhile."""
+    asked: list[str] = []
+    request = series._request
+
+    def noted(method: str, path: str, **more: Any) -> Any:
+        asked.append(more.get("params", {}).get("match[]", ""))
+        return request(method, path, **more)
+
+    monkeypatch.setattr(series, "_request", noted)
+    for _ in range(2):
+        assert len(series.read_raw(KEY, 0, 2**62)) == 0
+    exports = [match for match in asked if match]
+    assert len(exports) == len(set(exports)) >= 2
+
+
 @pytest.mark.parametrize("values", [(1, 9, 3, 2), (4, 3, 2, 1), (1, 0, 1, 0)])
 def test_a_row_said_again_differently_is_what_was_said_last(
     series: VictoriaSeries, values: tuple[float, ...]
