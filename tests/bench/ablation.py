@@ -198,9 +198,9 @@ AT_OTHER_LIMITS: dict[str, System] = {
     f"limit {half:g}, cycle_limit {cycle:g}": System(
         settings=DiagnosisSettings(limit=half, cycle_limit=cycle)
     )
-    for half, cycle in ((7.0, 16.0), (5.0, 16.0), (10.0, 16.0), (7.0, 11.0), (7.0, 23.0))
+    for half, cycle in ((5.0, 16.0), (10.0, 16.0), (7.0, 11.0), (7.0, 23.0))
 }
-"""All layers, with either decision limit a step lower or higher: what cross-validation may choose from."""
+"""All layers, with either decision limit a step lower or higher: what cross-validation may choose instead."""
 
 
 # -- one station, judged by each ------------------------------------------------------------------
